@@ -34,7 +34,7 @@ use crate::license::RootUrl;
 use crate::outgoing::Proxies;
 use crate::rules::{Published, Rules};
 use crate::service::Redirect;
-use crate::shutdown::{self, Phase, detach};
+use crate::shutdown::{self, Intake, Phase, detach};
 use crate::socket::SocketLimit;
 use crate::systemd::{Delivery, Systemd};
 use crate::telemetry::metrics::Metrics;
@@ -42,7 +42,7 @@ use crate::upstream;
 use crate::worker::{self, Blueprint, Socket, Worker};
 
 use life::{AFTER_CUT, Life, Named};
-use operator::{ADMIN, Operator, Passing, Wanted, Watching};
+use operator::{ADMIN, Lost, Operator, Passing, Wanted, Watching};
 use parts::{access_log, certificate, dashboard, gate, workers};
 use upgrade::Predecessor;
 use workers::Workers;
@@ -100,13 +100,13 @@ impl App {
         let control = Handle::current();
         let (systemd, delivery) = Systemd::from_environment();
         let workers = workers(&config.downstream);
-        let share = descriptors::share(&config, workers);
-        let mut downstream = config.downstream.clone();
-        downstream.limits.max_connections = share.clients;
         let (mut predecessor, mut inherited) = match Predecessor::from_environment()? {
             Some((predecessor, inherited)) => (Some(predecessor), inherited),
             None => (None, inherited(&config.downstream)?),
         };
+        let share = descriptors::share(&config, workers, inherited.sockets());
+        let mut downstream = config.downstream.clone();
+        downstream.limits.max_connections = share.clients;
         let root_url = RootUrl::parse(&config.root_url)?;
         let metrics = Arc::<Metrics>::default();
         metrics.config_loaded(clock.now().as_secs());
@@ -178,6 +178,7 @@ impl App {
             failures: Arc::default(),
             connections: Connections::default(),
             marks: systemd.marks(workers),
+            intake: Intake::default(),
             phase: watched,
         };
         Ok(Self {
@@ -319,13 +320,16 @@ impl App {
             systemd,
             watching,
             reading: None,
-            are_sources_lost: false,
+            lost: Lost::default(),
             is_replaced: false,
+            answer: None,
+            is_applying: false,
         };
         tokio::select! {
             () = stop() => {}
             () = operator.run(&mut reloads, next) => {}
         }
+        operator.end_reloads(&mut reloads);
         drop(reloads);
         let Operator { running, shutdown, systemd, passing, is_replaced, .. } = operator;
         // The workers close the sockets.

@@ -4,6 +4,8 @@ use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -58,20 +60,33 @@ struct Inner {
     open: Cell<usize>,
     ended: Notify,
     advanced: Notify,
-    intake: Cell<Intake>,
+    intake: Intake,
 }
 
-/// What a worker does with clients that connect, in the course of an upgrade.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Intake {
-    /// It accepts them.
-    #[default]
-    Accepts,
-    /// Another process accepts them, on the addresses that it uses: their sockets stay open.
-    Passed,
+/// Whether another process accepts the clients that connect, on the addresses that it uses: their sockets stay open. Changes in the
+/// course of an upgrade. Clones share it, over all workers: a worker looks just before it accepts, so that one that was busy does not
+/// accept beside the other process.
+#[derive(Clone, Debug, Default)]
+pub struct Intake(Arc<AtomicBool>);
+
+impl Intake {
+    /// Whether another process accepts.
+    pub fn is_passed(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Changes it. Then call [`Drain::intake_has_changed`] in each worker.
+    pub fn pass(&self, is_passed: bool) {
+        self.0.store(is_passed, Ordering::Relaxed);
+    }
 }
 
 impl Drain {
+    /// The drain of a worker that shares `intake` with the others.
+    pub fn with(intake: Intake) -> Self {
+        Self(Rc::new(Inner { intake, ..Inner::default() }))
+    }
+
     /// The current phase.
     pub fn phase(&self) -> Phase {
         self.0.phase.get()
@@ -90,26 +105,19 @@ impl Drain {
         self.0.advanced.notify_waiters();
     }
 
-    /// Whether clients are accepted.
-    pub fn intake(&self) -> Intake {
-        self.0.intake.get()
+    /// Whether another process accepts the clients that connect.
+    pub fn is_passed(&self) -> bool {
+        self.0.intake.is_passed()
     }
 
-    /// Changes whether clients are accepted.
-    pub fn set_intake(&self, intake: Intake) {
-        self.0.intake.set(intake);
+    /// Ends the waits of [`advanced`](Self::advanced).
+    pub fn intake_has_changed(&self) {
         self.0.advanced.notify_waiters();
     }
 
-    /// Returns once [`intake`](Self::intake) is not `now`.
-    pub async fn intake_changed(&self, now: Intake) {
-        loop {
-            let advanced = self.0.advanced.notified();
-            if self.intake() != now {
-                return;
-            }
-            advanced.await;
-        }
+    /// Returns after a change of the phase or of the intake that follows this call.
+    pub fn advanced(&self) -> impl Future<Output = ()> + '_ {
+        self.0.advanced.notified()
     }
 
     /// Time since connections began to end; zero before.

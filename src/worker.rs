@@ -65,6 +65,8 @@ pub struct Blueprint {
     pub connections: Connections,
     /// Marks of progress, if a watchdog asks for them.
     pub marks: Option<Marks>,
+    /// Whether another process accepts the clients.
+    pub intake: Intake,
     /// The stop phase.
     pub phase: watch::Receiver<Phase>,
 }
@@ -92,8 +94,8 @@ pub struct Worker {
 pub enum Order {
     /// It serves with these parts from now on.
     Reload(Box<Blueprint>),
-    /// It does this with clients that connect.
-    Intake(Intake),
+    /// [`Blueprint::intake`] has changed.
+    Intake,
 }
 
 /// Dropped once the order is carried out.
@@ -132,7 +134,7 @@ async fn run(
     blueprint: Blueprint,
     mut orders: mpsc::Receiver<(Order, Pending)>,
 ) {
-    let (sweep, drain) = (Sweep::new(), Drain::default());
+    let (sweep, drain) = (Sweep::new(), Drain::with(blueprint.intake.clone()));
     let ticking = sweep.clone();
     detach_local(async move { ticking.run().await });
     blueprint.marks.clone().map(|marks| detach_local(marks.keep(index)));
@@ -155,7 +157,7 @@ async fn run(
             Some((order, pending)) = orders.recv() => {
                 match order {
                     Order::Reload(blueprint) => serving.reload(&blueprint),
-                    Order::Intake(intake) => drain.set_intake(intake),
+                    Order::Intake => drain.intake_has_changed(),
                 }
                 drop(pending);
             }

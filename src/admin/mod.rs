@@ -218,6 +218,8 @@ where
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
+        // A client that sends a request and leaves, such as a script, has it performed.
+        .half_close(true)
         .header_read_timeout(REQUEST)
         .keep_alive(false)
         .max_buf_size(16 * 1024)

@@ -17,14 +17,19 @@ pub struct Reloaded {
     pub restart: Vec<&'static str>,
 }
 
-/// Why nothing has changed.
+/// Why a reload was not performed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotReloaded {
-    /// Every fault of the configuration, as `check-config` lists them.
+    /// Every fault of the configuration, as `check-config` lists them. Nothing has changed.
     Faults(Vec<String>),
-    /// The gate does not reload now, in one sentence.
+    /// The gate does not reload now, in one sentence. Nothing has changed.
     Busy(&'static str),
+    /// The gate stops while it applies the changes.
+    Interrupted,
 }
+
+/// What is true after [`NotReloaded::Interrupted`].
+const INTERRUPTED: &str = "the gate is stopping: some of the changes may apply until it ends, and all of them from the next start";
 
 #[derive(Serialize)]
 struct Faulty {
@@ -49,6 +54,9 @@ pub(super) fn answer(
         Err(NotReloaded::Busy(why)) => {
             text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\nnothing has changed\n"))
         }
+        Err(NotReloaded::Interrupted) => {
+            text(StatusCode::SERVICE_UNAVAILABLE, format!("{INTERRUPTED}\n"))
+        }
     };
     response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
     response
@@ -72,7 +80,19 @@ fn lines(Reloaded { changed, restart }: &Reloaded) -> String {
 
 #[cfg(test)]
 mod tests {
+    use http_body::Body;
+
     use super::*;
+
+    #[test]
+    fn only_a_reload_that_was_interrupted_may_have_changed_something() {
+        let shown = |why| answer(&HeaderMap::new(), Err(why));
+        let length = |why| shown(why).body().size_hint().exact();
+        assert_eq!(length(NotReloaded::Interrupted), Some(INTERRUPTED.len() as u64 + 1));
+        let busy = "no\nnothing has changed\n".len() as u64;
+        assert_eq!(length(NotReloaded::Busy("no")), Some(busy));
+        assert_eq!(shown(NotReloaded::Interrupted).status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
 
     #[test]
     fn what_has_changed_and_what_needs_a_restart_are_two_lines() {

@@ -187,6 +187,7 @@ impl From<Arc<RenewError>> for Problem {
                 "Another replica is renewing the license and has not finished: check the license, and try again later.",
             )
             .header(RETRY_AFTER, HeaderValue::from(STORE_RETRY_AFTER.as_secs())),
+            RenewError::Paused => handed_over(),
             RenewError::Store(cause) => not_stored(cause),
             RenewError::Issuer(cause) => issuer(cause),
             RenewError::Install(ChangeError::Rejected(rejection)) => Self::new(

@@ -13,6 +13,10 @@ use crate::downstream::MAX_TURNED_AWAY;
 const OWN: usize = 48;
 /// Reserved for a worker's runtime, and for a client that has been accepted and not yet refused.
 const EACH_WORKER: usize = 8;
+/// Of each listening socket: the worker's, the original, the one for another process, and its copy while an upgrade starts that process.
+const EACH_SOCKET: usize = 4;
+/// For an upgrade: the socket of the admin listener, as above, and what starting a process takes.
+const UPGRADE: usize = EACH_SOCKET + 8;
 
 /// How many descriptors each kind of connection gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,15 +27,17 @@ pub(super) struct Share {
     pub(super) dashboard: usize,
 }
 
-/// Raises the soft limit to what `config` needs, as far as the hard limit allows. A shortfall is a warning.
-pub(super) fn share(config: &Config, workers: usize) -> Share {
+/// Raises the soft limit to what `config` needs, as far as the hard limit allows. A shortfall is a warning. `passed` sockets for clients
+/// were inherited: another process may have had more workers.
+pub(super) fn share(config: &Config, workers: usize, passed: usize) -> Share {
     let wanted = config.downstream.limits.max_connections;
     let listeners = config.downstream.listen.len() + config.downstream.redirect.len();
-    let each_worker = EACH_WORKER + listeners;
-    let reserved = OWN + admin::MAX_DESCRIPTORS + MAX_TURNED_AWAY + workers * each_worker;
-    let needed = reserved.saturating_add(wanted.saturating_mul(2));
+    let sockets = passed.max(workers * listeners);
+    let fixed = workers * EACH_WORKER + sockets * EACH_SOCKET + UPGRADE;
+    let reserved = OWN + admin::MAX_DESCRIPTORS + MAX_TURNED_AWAY;
+    let needed = (fixed + reserved).saturating_add(wanted.saturating_mul(2));
     let allowed = raise(needed);
-    let share = shared(wanted, reserved, allowed);
+    let share = shared(wanted, fixed, reserved, allowed);
     if allowed < needed {
         tracing::warn!(
             event = "descriptors.short",
@@ -45,8 +51,9 @@ pub(super) fn share(config: &Config, workers: usize) -> Share {
     share
 }
 
-fn shared(wanted: usize, reserved: usize, allowed: usize) -> Share {
-    // With very few descriptors, the reserve shrinks too.
+fn shared(wanted: usize, fixed: usize, reserved: usize, allowed: usize) -> Share {
+    let allowed = allowed.saturating_sub(fixed);
+    // With very few descriptors, the reserve shrinks. What the sockets take does not.
     let left = allowed - reserved.min(allowed / 2);
     let clients = wanted.min((left / 2).max(1));
     // One HTTP/2 client may have many requests in flight.
@@ -78,17 +85,19 @@ mod tests {
     fn the_reserve_comes_first_and_clients_get_half_of_the_rest() {
         let cases = [
             // Enough.
-            (16_384, 150, 150 + 2 * 16_384, (16_384, 16_384)),
-            (2, 150, 1024, (2, 872)),
+            (16_384, 20, 150, 170 + 2 * 16_384, (16_384, 16_384)),
+            (2, 24, 150, 1048, (2, 872)),
             // Too few.
-            (16_384, 150, 1024, (437, 437)),
-            (16_384, 150, 256, (64, 64)),
-            (16_384, 150, 8, (2, 2)),
-            (16_384, 150, 0, (1, 1)),
+            (16_384, 0, 150, 1024, (437, 437)),
+            (16_384, 24, 150, 1048, (437, 437)),
+            (16_384, 100, 150, 356, (64, 64)),
+            (16_384, 100, 150, 108, (2, 2)),
+            (16_384, 100, 150, 20, (1, 1)),
+            (16_384, 0, 150, 0, (1, 1)),
         ];
-        for (wanted, reserved, allowed, (clients, dashboard)) in cases {
-            let share = shared(wanted, reserved, allowed);
-            assert_eq!(share, Share { clients, dashboard }, "{wanted} of {allowed}");
+        for (wanted, fixed, reserved, allowed, (clients, dashboard)) in cases {
+            let share = shared(wanted, fixed, reserved, allowed);
+            assert_eq!(share, Share { clients, dashboard }, "{wanted} of {allowed}, {fixed} fixed");
         }
     }
 }

@@ -8,6 +8,7 @@ use http::Uri;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 
 use super::error::Error;
 use crate::api;
@@ -76,7 +77,7 @@ impl Life {
         let Self { others, monitor, notifier, parts, sources, authorities } = self;
         detach(store::follow_others(others, parts.writer.clone()));
         detach(parts.writer.clone().keep_up());
-        let watched = monitor.turn();
+        let (watched, sending) = (monitor.turn(), notifier.turn());
         detach(monitor.run());
         detach(notifier.run());
         detach(parts.renewal.clone().run());
@@ -89,6 +90,7 @@ impl Life {
             keys: Source::default(),
             revocations: Source::default(),
             watched,
+            sending,
             held: None,
         };
         running.watch(mounted);
@@ -128,8 +130,10 @@ pub(super) struct Running {
     revocations: Source,
     /// Locked while changes of the license are announced.
     watched: Arc<Mutex<()>>,
-    /// While the store is handed over.
-    held: Option<OwnedMutexGuard<()>>,
+    /// Locked while events are sent.
+    sending: Arc<Mutex<()>>,
+    /// Both, while the store is handed over; those that could be locked.
+    held: Option<[Option<OwnedMutexGuard<()>>; 2]>,
 }
 
 impl Running {
@@ -140,15 +144,21 @@ impl Running {
         let _ = tokio::time::timeout(limit, given).await;
     }
 
-    /// Ends the tasks that write to the store, before another process opens it. Returns once no call to the issuer is in flight, or after
-    /// `limit`.
+    /// Ends the tasks that write to the store, before another process opens it. Returns once no call to the issuer or to the webhook is in
+    /// flight, or after `limit`.
     pub(super) async fn pause(&mut self, limit: Duration) {
+        let until = Instant::now() + limit;
         self.parts.receivers.send_replace(None);
         // The answer to a call that is in flight must be stored.
-        let _ = tokio::time::timeout(limit, self.parts.renewal.pause()).await;
-        // An event that is queued must be noted as announced, or the other process would announce it again.
-        let watched = self.watched.clone().lock_owned();
-        self.held = tokio::time::timeout(limit, watched).await.ok();
+        let _ = timeout_at(until, self.parts.renewal.pause()).await;
+        // Otherwise the store could not be taken back, and they are locked.
+        if self.held.is_none() {
+            // An event that is queued must be noted as announced, or the other process would announce it again.
+            let watched = timeout_at(until, self.watched.clone().lock_owned()).await;
+            // An event that the webhook has accepted must be noted as sent, or the other process would send it again.
+            let sending = timeout_at(until, self.sending.clone().lock_owned()).await;
+            self.held = Some([watched.ok(), sending.ok()]);
+        }
         for source in [&mut self.mounted, &mut self.keys, &mut self.revocations] {
             source.end().await;
         }

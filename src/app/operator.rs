@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use futures_util::FutureExt;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::life::Running;
 use super::upgrade::{Failure, Program, Successor};
 use super::workers::Workers;
-use crate::admin::{Admin, Listen, Probed, ReloadRequest};
+use crate::admin::{Admin, Listen, NotReloaded, Probed, ReloadRequest, Reloaded};
 use crate::api;
 use crate::auth::Auth;
 use crate::certificate::watch as watch_files;
@@ -20,7 +21,7 @@ use crate::config::{Config, Sources};
 use crate::downstream::tls::Tls;
 use crate::downstream::{Bound, Left, escaped};
 use crate::license::RootUrl;
-use crate::shutdown::{self, Intake, detach};
+use crate::shutdown::{self, detach};
 use crate::systemd::Systemd;
 use crate::telemetry;
 use crate::text::chain;
@@ -32,13 +33,13 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// How long a call to the issuer may delay an upgrade.
 const ISSUER: Duration = Duration::from_secs(5);
-/// How often the lock of the store is tried after an upgrade has failed.
+/// How often the lock of the store is tried after an upgrade has failed, at first.
 const TAKE_BACK: Duration = Duration::from_millis(100);
-const TAKE_BACK_LIMIT: Duration = Duration::from_secs(10);
+const TAKE_BACK_LIMIT: Duration = Duration::from_secs(5);
 /// Time to read the files of the license again. A file system may hang.
 const READ: Duration = Duration::from_secs(10);
-/// How often it is tried then to read the files of the license.
-const SOURCES: Duration = Duration::from_secs(2);
+/// How often the store and the files of the license are tried then.
+const TRY_AGAIN: Duration = Duration::from_secs(2);
 
 /// The name of the admin listener's address, for the process that takes its socket over.
 pub(super) const ADMIN: &str = "admin";
@@ -79,10 +80,25 @@ pub(super) struct Operator {
     pub(super) watching: Watching,
     /// A thread that did not finish reading the configuration in time.
     pub(super) reading: Option<AbortHandle>,
-    /// Whether tasks could not be started again after an upgrade that has failed.
-    pub(super) are_sources_lost: bool,
+    /// What could not be taken back after an upgrade that has failed.
+    pub(super) lost: Lost,
     /// Whether another process serves in place of this one.
     pub(super) is_replaced: bool,
+    /// The client that waits for the reload that is performed.
+    pub(super) answer: Option<oneshot::Sender<Result<Reloaded, NotReloaded>>>,
+    /// Whether a reload is being applied: some of its changes are in force.
+    pub(super) is_applying: bool,
+}
+
+/// What another process may still have, or what cannot be read, after an upgrade that has failed. It is tried again and again.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Lost {
+    #[default]
+    Nothing,
+    /// The store, and then the sources.
+    Store,
+    /// What the settings name: files, and what is fetched.
+    Sources,
 }
 
 /// The tasks that watch the files of certificates.
@@ -142,6 +158,11 @@ impl Passing {
         self.0.push(Address { name: escaped(name), sockets, is_left });
     }
 
+    /// The number of sockets.
+    pub(super) fn sockets(&self) -> usize {
+        self.0.iter().map(|address| address.sockets.len()).sum()
+    }
+
     /// Other descriptors of the same sockets, each with the number and the name of its address.
     fn cloned(&self) -> Result<Vec<(usize, String, OwnedFd)>, Failure> {
         let sockets = self.0.iter().enumerate().flat_map(|(number, address)| {
@@ -175,11 +196,14 @@ impl Operator {
                 next().await
             };
             tokio::select! {
-                () = sleep(SOURCES), if self.are_sources_lost => self.start_sources().await,
+                () = sleep(TRY_AGAIN), if self.lost != Lost::Nothing => self.try_again().await,
                 Some(ReloadRequest { address, answer }) = requests.recv() => {
+                    self.answer = Some(answer);
                     let done = self.reload(By::Admin(&address)).await;
-                    // The client may have left.
-                    let _ = answer.send(done);
+                    if let Some(answer) = self.answer.take() {
+                        // The client may have left.
+                        let _ = answer.send(done);
+                    }
                 }
                 wanted = signalled => match wanted {
                     Wanted::Reload => {
@@ -189,7 +213,7 @@ impl Operator {
                         let _ = self.reload(By::Signal).await;
                         self.systemd.reloaded();
                     }
-                    Wanted::Upgrade => match self.upgrade().await {
+                    Wanted::Upgrade => match self.upgrade(&mut next).await {
                         Ok(()) => return,
                         Err(failure) => {
                             let error = chain(&failure);
@@ -207,7 +231,7 @@ impl Operator {
     }
 
     /// Lets another process take the place of this one.
-    async fn upgrade(&mut self) -> Result<(), Failure> {
+    async fn upgrade(&mut self, next: &mut impl AsyncFnMut() -> Wanted) -> Result<(), Failure> {
         let (program, sockets) = (self.program.clone(), self.passing.cloned()?);
         let starting = tokio::task::spawn_blocking({
             let runtime = tokio::runtime::Handle::current();
@@ -235,6 +259,12 @@ impl Operator {
             return Err(failure);
         }
         self.is_replaced = true;
+        // Signals that have come meanwhile. The successor may have read the configuration before it was changed.
+        while let Some(wanted) = next().now_or_never() {
+            if wanted == Wanted::Reload {
+                successor.reload();
+            }
+        }
         successor.release();
         self.systemd.replaced_by(pid);
         self.systemd.delivered().await;
@@ -252,13 +282,19 @@ impl Operator {
         self.running.writer().hand_over().await.map_err(|_| Failure::Busy)?;
         let used = successor.open().await?;
         self.passing.used(&used);
-        self.workers.order(&Order::Intake(Intake::Passed)).await;
+        self.pass_clients(true).await;
         successor.accept().await
+    }
+
+    /// Leaves the clients that connect to the successor, or accepts them again.
+    async fn pass_clients(&self, are_passed: bool) {
+        self.blueprint.intake.pass(are_passed);
+        self.workers.order(&Order::Intake).await;
     }
 
     /// Continues after an upgrade that has failed.
     async fn take_back(&mut self) {
-        self.workers.order(&Order::Intake(Intake::Accepts)).await;
+        self.pass_clients(false).await;
         let writer = self.running.writer().clone();
         let began = Instant::now();
         while let Err(error) = writer.take_back().await {
@@ -267,13 +303,34 @@ impl Operator {
                 tracing::error!(
                     event = "upgrade.store_lost",
                     error,
-                    "the store cannot be taken back: licenses can be read, not changed; restart the gate"
+                    "the store cannot be taken back: licenses can be read, not changed, until its lock is free"
                 );
-                break;
+                self.lost = Lost::Store;
+                return;
             }
             sleep(TAKE_BACK).await;
         }
+        self.resume().await;
+    }
+
+    /// Continues with the store.
+    async fn resume(&mut self) {
+        self.lost = Lost::Nothing;
         self.running.resume();
+        self.start_sources().await;
+        // With what the settings name, if possible: a license may have a key that is still to be fetched.
+        self.running.writer().resume().await;
+    }
+
+    /// Tries again to take what was lost.
+    async fn try_again(&mut self) {
+        if self.lost == Lost::Store {
+            if self.running.writer().take_back().await.is_ok() {
+                tracing::info!("the store was taken back");
+                self.resume().await;
+            }
+            return;
+        }
         self.start_sources().await;
     }
 
@@ -282,7 +339,7 @@ impl Operator {
         let (parts, config, root_url) =
             (self.running.parts(), self.config.clone(), self.root_url.clone());
         let prepare = move || parts.prepare(&config, &root_url);
-        let was_lost = std::mem::replace(&mut self.are_sources_lost, true);
+        let was_lost = std::mem::replace(&mut self.lost, Lost::Sources) == Lost::Sources;
         if self.reading.as_ref().is_some_and(|reading| !reading.is_finished()) {
             // Another one would hang too, and each takes a thread.
             return;
@@ -293,7 +350,7 @@ impl Operator {
         match read {
             Ok(Ok(prepared)) => {
                 self.running.start_again(prepared, &self.config).await;
-                self.are_sources_lost = false;
+                self.lost = Lost::Nothing;
                 if was_lost {
                     tracing::info!("the files of the license are read again");
                 }

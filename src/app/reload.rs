@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::descriptors;
@@ -20,7 +21,7 @@ use super::life::Prepared;
 use super::operator::{By, Operator};
 use super::parts::{access_log, certificate, dashboard as new_dashboard, gate, workers};
 use super::start::setup;
-use crate::admin::{Configured, NotReloaded, Reloaded};
+use crate::admin::{Configured, NotReloaded, ReloadRequest, Reloaded};
 use crate::api::Api;
 use crate::auth::Auth;
 use crate::clock::Moment;
@@ -101,6 +102,8 @@ impl Operator {
                     tracing::warn!(event = "config.fault", error, "a fault of the configuration");
                 }
             }
+            // The future was dropped.
+            Err(NotReloaded::Interrupted) => {}
             Err(NotReloaded::Busy(why)) => {
                 self.probed.metrics.reload_failed();
                 tracing::warn!(
@@ -116,6 +119,29 @@ impl Operator {
         done
     }
 
+    /// Answers the requests that are open when the operator ends.
+    pub(super) fn end_reloads(&mut self, requests: &mut mpsc::Receiver<ReloadRequest>) {
+        let (answer, is_applying) = (self.answer.take(), self.is_applying);
+        if is_applying {
+            tracing::info!(
+                target: telemetry::AUDIT,
+                "the gate stops during a reload: some of the changes may apply until it ends"
+            );
+        }
+        let why = || match self.is_replaced {
+            true => NotReloaded::Busy("another process serves now: repeat the request there"),
+            false => NotReloaded::Busy("the gate is stopping"),
+        };
+        if let Some(answer) = answer {
+            // The client may have left.
+            let _ = answer.send(Err(if is_applying { NotReloaded::Interrupted } else { why() }));
+        }
+        requests.close();
+        while let Ok(request) = requests.try_recv() {
+            let _ = request.answer.send(Err(why()));
+        }
+    }
+
     async fn attempt(&mut self) -> Result<Reloaded, NotReloaded> {
         let next = self.prepare().await?;
         let known = self.config.warnings();
@@ -124,7 +150,10 @@ impl Operator {
         }
         let reloaded =
             Reloaded { changed: next.reload.changed.clone(), restart: next.reload.restart.clone() };
+        // If the gate stops meanwhile, this stays set.
+        self.is_applying = true;
         self.apply(next).await;
+        self.is_applying = false;
         Ok(reloaded)
     }
 
@@ -213,7 +242,7 @@ impl Operator {
         let workers = workers(downstream);
         let max_connections = match reload.concerns(&["limits.max_connections"]) {
             true => {
-                let share = descriptors::share(&reload.config, workers);
+                let share = descriptors::share(&reload.config, workers, self.passing.sockets());
                 blueprint.dashboard.config.sockets.set(share.dashboard);
                 share.clients
             }

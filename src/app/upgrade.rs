@@ -14,9 +14,10 @@
 //! ```
 //!
 //! Both processes share the sockets, so clients that connect between `open` and `accept` wait in their queues. Never do both
-//! accept: a client that has changed the license at the new process could get the former one on its next connection. If the
-//! successor ends, is late, or cannot open the store, this process opens the store again and continues. The two
-//! exchange messages over a pair of sockets, one message a line. The successor has its end as standard input.
+//! accept: a client that has changed the license at the new process could get the former one on its next connection. A worker that is
+//! too busy for the order to stop accepting sees it just before it would accept (`Intake`). If the successor ends, is late, or cannot
+//! open the store, this process opens the store again and continues. The two exchange messages over a pair of sockets, one message a
+//! line. The successor has its end as standard input.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -73,8 +74,11 @@ impl Program {
     pub fn this() -> io::Result<Self> {
         let mut arguments = std::env::args_os();
         let own = std::env::current_exe()?;
-        // A symbolic link may lead to a newer program later.
-        let named = arguments.next().and_then(|name| found_at(&name, &own));
+        // A symbolic link may lead to a newer program later, or does already if the former process has started this one.
+        let named = match (arguments.next(), std::env::var_os(FORMER_SOCKETS)) {
+            (Some(name), Some(_)) if Path::new(&name).is_absolute() => Some(name.into()),
+            (name, _) => name.and_then(|name| found_at(&name, &own)),
+        };
         Ok(Self { path: named.unwrap_or(own), arguments: arguments.collect() })
     }
 }
@@ -159,6 +163,8 @@ pub(super) struct Successor {
     deadline: Instant,
     /// Whether it may have the store.
     may_serve: bool,
+    /// Whether it may accept clients.
+    may_accept: bool,
 }
 
 impl Successor {
@@ -196,7 +202,7 @@ impl Successor {
         let child = command.spawn().map_err(failed)?;
         let channel = Channel { stream: channel, received: Vec::new() };
         let deadline = Instant::now() + READY;
-        Ok(Self { child: Some(child), channel, deadline, may_serve: false })
+        Ok(Self { child: Some(child), channel, deadline, may_serve: false, may_accept: false })
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -224,6 +230,7 @@ impl Successor {
 
     /// Lets it accept, and waits until it does.
     pub(super) async fn accept(&mut self) -> Result<(), Failure> {
+        self.may_accept = true;
         self.deadline = Instant::now() + ACCEPTS;
         self.tell(ACCEPT_MESSAGE).await?;
         match self.message(Failure::Silent).await?.as_str() {
@@ -258,6 +265,14 @@ impl Successor {
         timeout_at(*deadline, received).await.unwrap_or(Err(late))
     }
 
+    /// Lets it read its configuration again.
+    pub(super) fn reload(&self) {
+        if let Some(child) = &self.child {
+            // It may have ended.
+            let _ = kill_process(Pid::from_child(child), Signal::HUP);
+        }
+    }
+
     /// Lets it run on its own.
     pub(super) fn release(mut self) {
         let Some(mut child) = self.child.take() else { return };
@@ -269,6 +284,13 @@ impl Successor {
 
     /// Ends it, and waits until it has ended: its locks are free then.
     pub(super) async fn end(mut self) {
+        // It removes the files of its own sockets, if it still can. Once it may accept, it would close those of this process.
+        if !self.may_accept
+            && let Some(child) = &self.child
+        {
+            let _ = kill_process(Pid::from_child(child), Signal::TERM);
+            let _ = timeout(ENDS, exit_of(&mut self.child)).await;
+        }
         let Some(mut child) = self.child.take() else { return };
         let _ = child.kill();
         let _ = tokio::task::spawn_blocking(move || child.wait()).await;

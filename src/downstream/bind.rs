@@ -229,6 +229,11 @@ impl Inherited {
         Some(sockets)
     }
 
+    /// The number of sockets that were not taken out.
+    pub fn sockets(&self) -> usize {
+        self.systemd.len() + self.former.iter().map(|former| former.sockets.len()).sum::<usize>()
+    }
+
     /// The numbers of the former addresses that were taken out.
     pub fn taken(&self) -> &[usize] {
         &self.taken

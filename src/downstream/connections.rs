@@ -79,6 +79,12 @@ impl Connections {
         Some(admitted)
     }
 
+    /// The number of open connections.
+    #[cfg(test)]
+    pub(super) fn open(&self) -> usize {
+        self.0.open.load(Ordering::Relaxed)
+    }
+
     /// Counts a client that receives a 503; `None` if [`MAX_TURNED_AWAY`] do already.
     pub(super) fn turn_away(&self) -> Option<Turned> {
         let turned = Turned(self.clone());

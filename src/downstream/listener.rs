@@ -8,11 +8,13 @@
 //! A client on a Unix socket gets the address 127.0.0.1, and a running number as its port, so that logs distinguish connections.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::Method;
@@ -29,7 +31,7 @@ use super::refuse::Refused;
 use super::shared::{Hsts, Shared, within};
 use super::terms::{Current, Terms};
 use super::{Scheme, Service, proxy_protocol, real_client};
-use crate::shutdown::{Drain, Intake, detach_local};
+use crate::shutdown::{Drain, detach_local};
 use crate::socket::Kind;
 use crate::sweep::{Deadline, Sweep};
 use crate::telemetry::metrics::WorkerMetrics;
@@ -95,14 +97,14 @@ impl Accepting {
         })
     }
 
-    async fn accept(&self) -> io::Result<(Kind, SocketAddr)> {
-        Ok(match self {
+    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<(Kind, SocketAddr)>> {
+        Poll::Ready(Ok(match self {
             Self::Tcp(socket) => {
-                let (client, address) = socket.accept().await?;
+                let (client, address) = ready!(socket.poll_accept(context))?;
                 (client.into(), canonical(address))
             }
-            Self::Unix(socket) => (socket.accept().await?.0.into(), numbered()),
-        })
+            Self::Unix(socket) => (ready!(socket.poll_accept(context))?.0.into(), numbered()),
+        }))
     }
 
     /// Drops the first packets of new TCP clients from now on. Returns how long to wait for handshakes that have begun.
@@ -182,22 +184,22 @@ impl<S: Service> Acceptor<S> {
             }
             self.admit(client, address, &place.borrow());
         };
+        let is_passed = || self.drain.is_passed() && !is_left.load(Ordering::Relaxed);
         loop {
-            let intake = self.drain.intake();
-            let accepts = intake == Intake::Accepts || is_left.load(Ordering::Relaxed);
+            let advanced = self.drain.advanced();
             tokio::select! {
-                () = self.accept_all(&socket, admit), if accepts => {}
-                () = self.drain.intake_changed(intake) => {}
+                biased;
                 () = self.drain.begun() => break,
+                () = advanced => {}
+                () = self.accept_all(&socket, is_passed, admit) => {}
             }
         }
-        let is_passed = self.drain.intake() == Intake::Passed && !is_left.load(Ordering::Relaxed);
-        let Some(owners) = owners.filter(|_| !is_passed) else {
+        let Some(owners) = owners.filter(|_| !is_passed()) else {
             return Ok(());
         };
         let handshakes = socket.filter_new();
         tokio::select! {
-            () = self.accept_all(&socket, admit) => {}
+            () = self.accept_all(&socket, is_passed, admit) => {}
             () = tokio::time::sleep(handshakes) => {}
         }
         for client in socket.last(owners)?.into_iter().flatten() {
@@ -217,10 +219,19 @@ impl<S: Service> Acceptor<S> {
         Ok(())
     }
 
-    /// Accepts clients until dropped.
-    async fn accept_all(&self, socket: &Accepting, admit: impl Fn((Kind, SocketAddr))) {
+    /// Accepts clients until dropped. While `is_passed`, it accepts none, and does not notice when that ends.
+    async fn accept_all(
+        &self,
+        socket: &Accepting,
+        is_passed: impl Fn() -> bool,
+        admit: impl Fn((Kind, SocketAddr)),
+    ) {
         loop {
-            match socket.accept().await {
+            let accepted = poll_fn(|context| match is_passed() {
+                true => Poll::Pending,
+                false => socket.poll_accept(context),
+            });
+            match accepted.await {
                 Ok(client) => {
                     self.connections.accepted();
                     admit(client);
@@ -331,4 +342,118 @@ async fn turn_away<S: Service>(
 /// Whether an error of `accept` concerns one client only (accept(2), "Error handling").
 fn is_of_one_client(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use bytes::Bytes;
+    use http::Method;
+    use http_body_util::Full;
+    use tokio::task::{LocalSet, yield_now};
+
+    use super::super::{Refused, RequestBody};
+    use super::*;
+    use crate::message::{RequestHead, Response};
+    use crate::shutdown::{Intake, Phase};
+    use crate::telemetry::metrics::Metrics;
+
+    /// Answers nothing.
+    #[derive(Debug)]
+    struct Mute;
+
+    impl Service for Mute {
+        type Body = Full<Bytes>;
+
+        fn refuse(&self, _: Refused, _: Method, _: Rc<Peer>) -> Response<Self::Body> {
+            Response::new(Full::default())
+        }
+
+        fn call(
+            &self,
+            _: RequestHead,
+            _: RequestBody,
+            _: Rc<Peer>,
+        ) -> impl Future<Output = Response<Self::Body>> + 'static {
+            std::future::pending()
+        }
+    }
+
+    /// A listening socket, its share for a worker, and whether the other process leaves its address.
+    fn shared() -> (TcpListener, Share, Arc<std::sync::atomic::AtomicBool>) {
+        let socket = TcpListener::bind("127.0.0.1:0").expect("bound");
+        socket.set_nonblocking(true).expect("set");
+        let is_left = Arc::<std::sync::atomic::AtomicBool>::default();
+        let share = Share {
+            socket: Listener::Tcp(socket.try_clone().expect("a clone")),
+            scheme: Some(Scheme::Http),
+            owners: Some(Arc::default()),
+            is_left: is_left.clone(),
+        };
+        (socket, share, is_left)
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_is_late_leaves_the_clients_and_the_socket_to_the_other_process() {
+        let intake = Intake::default();
+        let drain = Drain::with(intake.clone());
+        let sweep = Sweep::new();
+        let acceptor = Rc::new(Acceptor {
+            service: Rc::new(Mute),
+            terms: Rc::default(),
+            connections: Connections::default(),
+            sweep: sweep.clone(),
+            drain: drain.clone(),
+            metrics: Metrics::default().worker(),
+        });
+        let [(passed, passed_share, _), (left, left_share, is_left)] = [shared(), shared()];
+        is_left.store(true, Ordering::Relaxed);
+        let connect = |socket: &TcpListener| {
+            TcpStream::connect_timeout(&socket.local_addr().expect("one"), Duration::from_secs(5))
+                .expect("connected")
+        };
+        let work = async {
+            let shares = [passed_share, left_share];
+            let running = shares.map(|share| {
+                let acceptor = acceptor.clone();
+                detach_local(async move { acceptor.run(share).await })
+            });
+            let opened = async |count: usize| {
+                while acceptor.connections.open() < count {
+                    yield_now().await;
+                }
+                assert_eq!(acceptor.connections.open(), count);
+            };
+            let mut clients = vec![connect(&passed)];
+            opened(1).await;
+            // Another process accepts from now on, and the worker has not got the order yet.
+            intake.pass(true);
+            clients.push(connect(&passed));
+            // An address that the other process does not use: the client there is accepted, and was noticed last.
+            clients.push(connect(&left));
+            opened(2).await;
+            passed.accept().expect("the other process accepts the client");
+            drain.intake_has_changed();
+            clients.push(connect(&passed));
+            clients.push(connect(&left));
+            opened(3).await;
+            passed.accept().expect("the other process accepts the client");
+            // The other process has failed.
+            intake.pass(false);
+            drain.intake_has_changed();
+            clients.push(connect(&passed));
+            opened(4).await;
+            // The next one does not, and the worker gets no order at all.
+            intake.pass(true);
+            drain.advance(Phase::Replaced);
+            for ended in running {
+                ended.await.expect("no panic").expect("no error");
+            }
+            clients.push(connect(&passed));
+            passed.accept().expect("the socket still takes clients");
+            drop(clients);
+        };
+        LocalSet::new().run_until(work).await;
+    }
 }

@@ -58,6 +58,9 @@ pub enum RenewError {
     /// The renewal of another replica does not end.
     #[error("another replica is renewing the license")]
     Busy,
+    /// The gate is being upgraded: its new process renews.
+    #[error("the gate is being upgraded")]
+    Paused,
     /// The renewal ended early: the gate stops, or the renewal panicked.
     #[error("the renewal was interrupted")]
     Interrupted,
@@ -74,6 +77,7 @@ impl RenewError {
             Self::Issuer(error) => error.reason(),
             Self::Install(error) => error.reason(),
             Self::Busy => "busy",
+            Self::Paused => store::Error::HandedOver.reason(),
             Self::Interrupted => "interrupted",
         }
     }
@@ -88,18 +92,31 @@ impl RenewError {
             | Self::Store(_)
             | Self::Install(_)
             | Self::Busy
+            | Self::Paused
             | Self::Interrupted => None,
         }
     }
 
+    /// Whether the reason is that the gate is being upgraded. The new process renews then.
+    pub(super) const fn is_handed_over(&self) -> bool {
+        matches!(
+            self,
+            Self::Paused
+                | Self::Store(store::Error::HandedOver)
+                | Self::Install(ChangeError::NotStored(store::Error::HandedOver))
+        )
+    }
+
     /// The outcome in audit log and metrics.
-    const fn outcome(&self) -> Outcome {
+    pub(super) const fn outcome(&self) -> Outcome {
         match self {
             Self::Off
             | Self::NoLicense
             | Self::Changed
             | Self::Busy
+            | Self::Paused
             | Self::Install(ChangeError::Superseded) => Outcome::Refused,
+            _ if self.is_handed_over() => Outcome::Refused,
             Self::Store(_) | Self::Issuer(_) | Self::Install(_) | Self::Interrupted => {
                 Outcome::Failed
             }
@@ -323,6 +340,7 @@ impl Renewal {
                 | RenewError::NoLicense
                 | RenewError::Busy,
             ) => {}
+            Err(error) if error.is_handed_over() => {}
             Err(error) => {
                 schedule.failed(now, error.retry_after(), random::fraction());
                 self.failed(error, who, schedule.failures(), reported).await;
@@ -367,7 +385,7 @@ impl Renewal {
         let turn = self.turn.lock().await;
         let issuer = self.issuer.borrow().clone();
         let done = match issuer {
-            Some(_) if self.is_paused.load(Ordering::Relaxed) => Err(RenewError::Busy),
+            Some(_) if self.is_paused.load(Ordering::Relaxed) => Err(RenewError::Paused),
             Some(issuer) => self.among_replicas(&issuer, due, expected, who).await,
             None => Err(RenewError::Off),
         };

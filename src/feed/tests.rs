@@ -279,3 +279,32 @@ async fn https_is_verified_with_the_ca_file() {
     assert!(matches!(fault(&other_name), Some(Cause::Tls(_))), "{other_name:?}");
     renewal("localhost").renew(By::itself("test"), Expected::any()).await.expect("renewed");
 }
+
+#[tokio::test]
+async fn a_renewal_that_is_paused_makes_no_call_and_is_no_failure() {
+    let bench = Bench::new().await;
+    let (address, _asked) = issuer(bench.answer("L-1", NOW + 60));
+    let renewal = bench.renewal(&at(address));
+    let renew = async || renewal.renew(By::itself("test"), Expected::any()).await;
+    renewal.pause().await;
+    let paused = renew().await;
+    assert!(matches!(error(&paused), Some(RenewError::Paused)), "{paused:?}");
+    let Some(why) = error(&paused) else { unreachable!() };
+    assert_eq!((why.outcome(), why.reason()), (store::Outcome::Refused, "handed-over"));
+    assert!(renewal.progress().failing.is_none());
+    // The issuer answers once.
+    renewal.resume();
+    renew().await.expect("renewed");
+}
+
+#[tokio::test]
+async fn a_license_that_could_not_be_stored_because_of_an_upgrade_is_no_failure() {
+    let bench = Bench::new().await;
+    bench.store.writer.hand_over().await.expect("handed over");
+    let (address, _asked) = issuer(bench.answer("L-1", NOW + 60));
+    let renewal = bench.renewal(&at(address));
+    let late = renewal.renew(By::itself("test"), Expected::any()).await;
+    let Some(why) = error(&late) else { panic!("{late:?}") };
+    assert!(why.is_handed_over() && why.outcome() == store::Outcome::Refused, "{why:?}");
+    assert!(renewal.progress().failing.is_none());
+}

@@ -5,7 +5,8 @@
 //! backoff up to an hour, or after `Retry-After`. It is dropped three days after it happened.
 //!
 //! A reload replaces the [`Receiver`] between two events: a response that is under way still counts, so that no event is sent twice.
-//! The new receiver gets all waiting events at once.
+//! The new receiver gets all waiting events at once. An upgrade waits a few seconds for a response that is under way; after that, the
+//! new process sends the event again, with the same id.
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue};
 use serde::Deserialize;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
 use super::Config;
 use super::events::Wake;
@@ -150,6 +151,7 @@ pub struct Notifier<Q> {
     unsettled: Vec<(String, Settled)>,
     /// Failures that were logged since the last success; at most [`MAX_LOGGED`].
     logged: Vec<String>,
+    turn: Arc<Mutex<()>>,
 }
 
 /// When to send again.
@@ -168,7 +170,13 @@ impl<Q: Queue> Notifier<Q> {
     pub fn new(receivers: &Receivers, queue: Q, wake: Wake, clock: Clock) -> Self {
         let (receivers, pace) = (receivers.subscribe(), Pace::default());
         let (unsettled, logged) = (Vec::new(), Vec::new());
-        Self { receivers, queue, wake, clock, pace, all_are_due: false, unsettled, logged }
+        let turn = Arc::default();
+        Self { receivers, queue, wake, clock, pace, all_are_due: false, unsettled, logged, turn }
+    }
+
+    /// Locked while events are sent. A caller that locks it prevents that, and the results of all events that were sent are stored.
+    pub fn turn(&self) -> Arc<Mutex<()>> {
+        self.turn.clone()
     }
 
     /// Sends events for ever.
@@ -181,7 +189,9 @@ impl<Q: Queue> Notifier<Q> {
                 self.receivers.mark_changed();
                 continue;
             }
+            let turn = self.turn.clone().lock_owned().await;
             let next = self.round().await;
+            drop(turn);
             let changed = async {
                 match self.receivers.changed().await {
                     Ok(()) => self.receivers.mark_changed(),
@@ -303,7 +313,12 @@ impl<Q: Queue> Notifier<Q> {
 
     /// Logs a failure, unless the same one, or [`MAX_LOGGED`] others, were logged since the last success.
     fn log(&mut self, error: impl Into<anyhow::Error>, message: &str) {
-        let error = format!("{:#}", error.into());
+        let error = error.into();
+        if matches!(error.downcast_ref(), Some(Error::HandedOver)) {
+            // Nothing is wrong: the process that has the queue sends its events.
+            return;
+        }
+        let error = format!("{error:#}");
         if self.logged.len() < MAX_LOGGED && !self.logged.contains(&error) {
             tracing::warn!(event = "notify.failed", error, "{message}");
             self.logged.push(error);

@@ -64,7 +64,6 @@ impl Held {
             self.storage.backend = backend;
             if let Some(error) = unreadable {
                 // The license in memory is better than none.
-                self.shared.handed_over.store(false, Ordering::Relaxed);
                 return Ok(vec![StoreFault::NotReadable(error)]);
             }
             let before = self.state.store.license().map(|license| license.token().clone());
@@ -75,9 +74,13 @@ impl Held {
                 self.state.revision += 1;
             }
             self.publish();
-            self.shared.handed_over.store(false, Ordering::Relaxed);
         }
         Ok(faults)
+    }
+
+    /// Accepts changes again, unless the store is still handed over.
+    pub(super) fn accept_changes(&mut self) {
+        self.shared.handed_over.store(self.handed_over.is_some(), Ordering::Relaxed);
     }
 }
 

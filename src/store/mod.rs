@@ -114,6 +114,13 @@ impl Held {
         expected: &Expected,
         who: By,
     ) -> Result<Arc<Snapshot>, ChangeError> {
+        if self.handed_over.is_some() {
+            // What is known here may not hold any more.
+            return Err(match ask {
+                ChangeRequest::Remove => ChangeError::NotRemoved(Error::HandedOver),
+                _ => ChangeError::NotStored(Error::HandedOver),
+            });
+        }
         let asked = || Event::Requested(ask.clone(), expected.clone(), who.clone());
         // First apply what other replicas changed.
         let mut done = self.follow().and_then(|()| self.perform(asked()));
@@ -430,7 +437,7 @@ impl Writer {
         let _ = self.turns.take(Held::look).await;
     }
 
-    /// Takes the store back from a process that failed.
+    /// Takes the store back from a process that failed. Changes are refused until [`resume`](Self::resume).
     ///
     /// # Errors
     /// Another process holds its lock.
@@ -440,6 +447,11 @@ impl Writer {
             tracing::warn!(event = "store.attention", error, "the store needs attention");
         }
         Ok(())
+    }
+
+    /// Accepts changes again, unless the store is still handed over.
+    pub async fn resume(&self) {
+        let _ = self.turns.take(|held| held.accept_changes()).await;
     }
 
     /// Returns after a token with an unknown key was offered.

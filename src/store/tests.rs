@@ -381,7 +381,12 @@ async fn a_store_that_was_handed_over_shows_what_the_other_process_has_and_is_ta
         install(&former, "L-2").await,
         Err(ChangeError::NotStored(Error::HandedOver))
     ));
+    // Twice: the store could not be taken back in between.
+    former.writer.hand_over().await.expect("nothing to do");
     former.writer.take_back().await.expect("taken back");
+    assert!(former.writer.is_handed_over(), "until it resumes");
+    former.writer.resume().await;
+    assert!(!former.writer.is_handed_over());
     assert_eq!(former.reader.snapshot().revision(), revision, "a renewal that has begun counts");
     assert!(bench.open_with(bench.issuer.trusted(), bench.dir()).is_err(), "it has the lock");
 
@@ -398,7 +403,19 @@ async fn a_store_that_was_handed_over_shows_what_the_other_process_has_and_is_ta
     other.writer.revoke(list.into()).await.expect("taken");
     other.writer.remove(somebody()).await.expect("removed");
     assert!(former.writer.take_back().await.is_err(), "the other one has the lock");
+    former.writer.resume().await;
     assert!(former.writer.is_handed_over());
+    // Nothing is decided by what was true before.
+    for refused in [
+        former.writer.remove(somebody()).await,
+        former.writer.roll_back("unknown".to_owned(), somebody()).await,
+        former.install(Bench::new().token("L-1", NOW), Origin::Hand).await,
+    ] {
+        let Err(ChangeError::NotStored(why) | ChangeError::NotRemoved(why)) = refused else {
+            panic!("{refused:?}");
+        };
+        assert!(matches!(why, Error::HandedOver), "{why:?}");
+    }
     drop(other);
     former.writer.take_back().await.expect("taken back");
     assert_eq!((former.shown(NOW).as_str(), history(&former)), ("4 none", 3));
@@ -413,4 +430,22 @@ async fn a_store_that_was_handed_over_shows_what_the_other_process_has_and_is_ta
     assert_eq!(next.shown(NOW), "1 L-4");
     let log = fs::read_to_string(bench.dir().join("audit.jsonl")).expect("a log");
     assert!(!log.contains("interrupted"), "{log}");
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_read_when_it_is_taken_back_keeps_the_license_in_memory() {
+    let bench = Bench::new();
+    let store = bench.open();
+    store.install(bench.token("L-1", NOW), Origin::Hand).await.expect("installed");
+    store.writer.hand_over().await.expect("handed over");
+    let license = bench.dir().join("license.jwt");
+    fs::remove_file(&license).expect("removed");
+    fs::create_dir(&license).expect("made");
+    store.writer.take_back().await.expect("taken back, with a warning");
+    store.writer.resume().await;
+    assert_eq!(store.shown(NOW), "1 L-1");
+    fs::remove_dir(&license).expect("removed");
+    store.install(bench.token("L-2", NOW), Origin::Hand).await.expect("installed");
+    drop(store);
+    assert_eq!(bench.open().shown(NOW), "1 L-2");
 }

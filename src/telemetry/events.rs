@@ -558,7 +558,7 @@ pub const EVENTS: &[LogEvent] = &[
         "upgrade.store_lost",
         ERROR,
         "After an upgrade that failed, another process still holds the store.",
-        "Find the process with the data directory open, end it, and restart the gate.",
+        "Find the process with the data directory open, and end it; the gate tries again every 2 s.",
     ),
     event(
         "upstream.down",

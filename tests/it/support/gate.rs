@@ -305,7 +305,10 @@ impl Gate {
         let set = settings.iter().filter(|(_, value)| !value.is_empty());
         let set = set.map(|(name, value)| format!("{name} = {value}"));
         let lines: Vec<String> = kept.chain(set).collect();
-        std::fs::write(path, lines.join("\n") + "\n").expect("written");
+        // As a whole: the gate may be reading it.
+        let new = path.with_extension("new");
+        std::fs::write(&new, lines.join("\n") + "\n").expect("written");
+        std::fs::rename(new, path).expect("renamed");
     }
 
     /// [Configures](Self::configure) it, and requests a reload; requires `admin.listen`.

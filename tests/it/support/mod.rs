@@ -4,6 +4,7 @@ pub(crate) mod authority;
 pub(crate) mod dashboard;
 pub(crate) mod gate;
 pub(crate) mod h2;
+pub(crate) mod hang;
 pub(crate) mod hpack;
 pub(crate) mod http;
 pub(crate) mod issuer;

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::{apply, ask, asked, changed, faults, gate, until};
 use crate::support::authority::Authority;
 use crate::support::gate::Gate;
+use crate::support::hang::Hang;
 use crate::support::http::request;
 use crate::support::origin::{Origin, Recorder};
 use crate::support::wire::Wire;
@@ -260,6 +261,38 @@ fn a_gate_that_stops_does_not_reload() {
     assert_eq!(client.answer().text(), "late");
     assert!(gate.wait().success());
     assert_eq!(gate.log().count("event=config.reloaded"), 0);
+}
+
+#[test]
+#[cfg_attr(not(feature = "e2e"), ignore = "takes strace, which tests/run installs")]
+fn a_gate_that_stops_while_a_reload_is_applied_says_that_some_of_it_may_apply() {
+    let (origin, other) = (Recorder::start(), Recorder::start());
+    let mut gate = gate(origin.address).set("shutdown.grace_period", "'0s'").start();
+    let tasks = fs::read_dir(format!("/proc/{}/task", gate.pid())).expect("threads");
+    let tasks = tasks.filter_map(|task| {
+        let path = task.ok()?.path();
+        let name = fs::read_to_string(path.join("comm")).ok()?;
+        (name == "worker-0\n").then(|| path.file_name()?.to_str()?.parse().ok())?
+    });
+    let worker = tasks.into_iter().next().expect("a worker");
+    // It gets no orders.
+    let hang = Hang::on(worker, "epoll_wait", &[]);
+    let client = Wire::connect(gate.address);
+    until(|| hang.is_reached_by(gate.pid(), worker));
+    let url = format!("http://{}", other.address);
+    gate.configure(&[("upstream.url", &format!("'{url}'"))]);
+    let pending = gate.reload_request().start();
+    let verbose = request(gate.admin(), "GET", "/readyz?verbose");
+    until(|| verbose.send().is(200).text().contains(&url));
+    gate.signal("TERM");
+    let answer = pending.answer().is(503);
+    assert!(answer.text().starts_with("the gate is stopping: some of the changes may apply"));
+    assert!(!answer.text().contains("nothing has changed"), "{}", answer.text());
+    gate.log().wait_for("the gate stops during a reload");
+    gate.log().wait_for("message=\"stopped\"");
+    // A thread that is traced would keep the process.
+    drop((hang, client));
+    assert_eq!(gate.wait().code(), Some(0));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::{Program, Upgraded, runs, start, state, until};
+use crate::support::dashboard::{Dashboard, Mood};
 use crate::support::gate::{Builder, Gate};
 use crate::support::http::request;
 use crate::support::origin::Origin;
@@ -195,6 +196,18 @@ fn the_program_is_found_by_the_name_it_was_started_with() {
 }
 
 #[test]
+fn a_link_that_leads_elsewhere_while_the_new_process_starts_counts_at_the_next_upgrade() {
+    let gate = start(gate());
+    // The gate under the name of the link, which does not lead to it.
+    gate.program.is_script("exec -a $0 $GATE \"$@\"");
+    gate.upgrade();
+    gate.program.is_script("exit 7");
+    assert!(gate.fails().contains("exit status: 7"));
+    gate.program.is_good();
+    gate.upgrade();
+}
+
+#[test]
 fn process_1_refuses_with_the_reason() {
     // Only where user namespaces are allowed.
     let unshare = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child"];
@@ -209,4 +222,45 @@ fn process_1_refuses_with_the_reason() {
     let line = gate.log().wait_for(super::FAILED);
     assert!(line.contains("start another container"), "{line}");
     assert!(answers(gate.address));
+}
+
+/// When clients have taken every descriptor that they may have.
+#[test]
+fn an_upgrade_needs_no_descriptor_of_the_clients() {
+    const LISTENERS: usize = 12;
+    let dashboard = Dashboard::knowing(&[]);
+    dashboard.mood("/held", Mood::Holds);
+    let listen = ["'127.0.0.1:0'"; LISTENERS].join(", ");
+    let gate = Builder::before(dashboard.address)
+        .set("server.listen", format!("[{listen}]"))
+        .set("server.workers", 6)
+        .set("admin.listen", "'127.0.0.1:0'");
+    // The program is a link, which `limited` does not start: the limits are those of a shell.
+    let gate = gate.through(&["prlimit", "--nofile=720:720"]);
+    let gate = start(gate);
+    let line = gate.lines().wait_for("event=descriptors.short");
+    let clients = line.rsplit("clients=").next().and_then(|n| n.trim().parse().ok());
+    let clients: usize = clients.expect("a number");
+    assert!(clients > 40, "{clients}");
+    let mut asking: Vec<_> = (0..clients).map(|_| Wire::connect(gate.address)).collect();
+    asking.iter_mut().for_each(|client| client.get("/held"));
+    dashboard.wait_for("/held", clients);
+    // Those beyond are turned away, and every place of the admin listener is taken.
+    let idle: Vec<_> = (0..64).map(|_| Wire::connect(gate.admin())).collect();
+    let refused: Vec<_> = (0..40).map(|_| Wire::connect(gate.address)).collect();
+    gate.lines().wait_for("event=connections.full");
+    gate.upgrade();
+    drop((idle, refused));
+    dashboard.release();
+    for client in &mut asking {
+        assert_eq!(client.answer().status(), 200);
+    }
+    let is_served = || request(gate.address, "GET", "/x").try_send().is_some();
+    until("the new process serves", is_served);
+    // A new process with fewer workers gets all sockets, and passes them on too.
+    gate.configure(&[("server.workers", "1")]);
+    gate.upgrade();
+    gate.upgrade();
+    assert!(is_served());
+    assert_eq!(gate.lines().count("Too many open files"), 0);
 }

@@ -2,17 +2,22 @@
 //!
 //! The program is a symbolic link in a directory of its own, which tests switch to another program.
 
+mod after_failure;
 mod changes;
+mod deliveries;
 mod failing;
 mod license;
 mod signals;
+mod sockets;
 mod traffic;
+mod walk;
 
 use std::fs;
 use std::ops::Deref;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -52,7 +57,9 @@ impl Program {
 
     /// Becomes a shell script; `$GATE` is the gate, and the arguments are its own.
     fn is_script(&self, script: &str) {
-        let path = self.0.path().join("script");
+        // A new file: a shell that runs a former one still reads that.
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let path = self.0.path().join(format!("script-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
         let gate = env!("CARGO_BIN_EXE_license-gate");
         fs::write(&path, format!("#!/bin/bash\nGATE={gate}\n{script}\n")).expect("written");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a mode");
