@@ -49,7 +49,7 @@ pub async fn dial(host: &str, port: u16) -> io::Result<TcpStream> {
 async fn by_name(host: &str, port: u16) -> io::Result<TcpStream> {
     let found: Vec<_> = match is_localhost(host) {
         true => LOOPBACK.map(|ip| SocketAddr::new(ip, port)).into(),
-        false => lookup_host((host, port)).await?.collect(),
+        false => look_up(host, port).await?,
     };
     if let [address] = found[..] {
         return TcpStream::connect(address).await;
@@ -64,6 +64,36 @@ async fn by_name(host: &str, port: u16) -> io::Result<TcpStream> {
 /// Not looked up (RFC 6761 section 6.3): some systems leave it out of `/etc/hosts`, and musl then queries a name server for it.
 fn is_localhost(host: &str) -> bool {
     host.strip_suffix('.').unwrap_or(host).eq_ignore_ascii_case("localhost")
+}
+
+async fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    match lookup_host((host, port)).await {
+        Ok(found) => Ok(found.collect()),
+        Err(error) => look_up_ipv4(host, port).await.ok_or(error),
+    }
+}
+
+/// musl fails if a name server responds to one of its two queries with an error. Some do so to the one for IPv6 addresses.
+#[cfg(target_env = "musl")]
+async fn look_up_ipv4(host: &str, port: u16) -> Option<Vec<SocketAddr>> {
+    use dns_lookup::{AddrFamily, AddrInfoHints, SockType, getaddrinfo};
+
+    let host = host.to_owned();
+    let look_up = move || {
+        let hints = AddrInfoHints {
+            address: AddrFamily::Inet.into(),
+            socktype: SockType::Stream.into(),
+            ..AddrInfoHints::default()
+        };
+        let found = getaddrinfo(Some(&host), None, Some(hints)).ok()?;
+        Some(found.flatten().map(|info| SocketAddr::new(info.sockaddr.ip(), port)).collect())
+    };
+    tokio::task::spawn_blocking(look_up).await.ok()?
+}
+
+#[cfg(not(target_env = "musl"))]
+async fn look_up_ipv4(_: &str, _: u16) -> Option<Vec<SocketAddr>> {
+    None
 }
 
 fn winners() -> std::sync::MutexGuard<'static, HashMap<Name, Winner>> {
