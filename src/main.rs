@@ -9,11 +9,6 @@ use license_gate::config::{Config, Sources};
 use license_gate::shutdown::Signals;
 use license_gate::{cli, clock, telemetry};
 
-/// The allocator of musl is slower, and serves one thread at a time.
-#[cfg(target_env = "musl")]
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     cli::run(std::env::args_os(), serve)
 }
