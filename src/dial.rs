@@ -1,15 +1,15 @@
 //! Opens TCP connections, with Happy Eyeballs for names (RFC 8305).
 //!
 //! All outgoing connections are opened here: to the dashboard, to a database, and for the gate's own HTTP calls. A name is looked up each
-//! time. Attempts alternate between address families; each starts 250 ms after the previous one, or as soon as that one fails. The first
-//! to connect wins, and the others are dropped. For the next ten minutes the winner is tried first, so that a dead address delays only one
-//! connection.
+//! time, except `localhost`. Attempts alternate between address families; each starts 250 ms after the previous one, or as soon as that
+//! one fails. The first to connect wins, and the others are dropped. For the next ten minutes the winner is tried first, so that a dead
+//! address delays only one connection.
 //!
 //! There is no deadline here: the caller's deadline covers the look-up and all attempts.
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +26,9 @@ const REMEMBERED: Duration = Duration::from_secs(600);
 /// The last winner for each name, and until when it is tried first. Names come from the configuration, so there are few. Locked briefly,
 /// and only to open a connection.
 static WINNERS: LazyLock<Mutex<HashMap<Name, Winner>>> = LazyLock::new(Mutex::default);
+
+/// The addresses of `localhost`. The last exists on every machine, so that its error is the one to report.
+const LOOPBACK: [IpAddr; 2] = [IpAddr::V6(Ipv6Addr::LOCALHOST), IpAddr::V4(Ipv4Addr::LOCALHOST)];
 
 type Name = (String, u16);
 type Winner = (SocketAddr, Instant);
@@ -44,7 +47,10 @@ pub async fn dial(host: &str, port: u16) -> io::Result<TcpStream> {
 }
 
 async fn by_name(host: &str, port: u16) -> io::Result<TcpStream> {
-    let found: Vec<_> = lookup_host((host, port)).await?.collect();
+    let found: Vec<_> = match is_localhost(host) {
+        true => LOOPBACK.map(|ip| SocketAddr::new(ip, port)).into(),
+        false => look_up(host, port).await?,
+    };
     if let [address] = found[..] {
         return TcpStream::connect(address).await;
     }
@@ -53,6 +59,41 @@ async fn by_name(host: &str, port: u16) -> io::Result<TcpStream> {
     let (stream, address) = race(in_order(&found, first)).await?;
     winners().insert(name, (address, Instant::now() + REMEMBERED));
     Ok(stream)
+}
+
+/// Not looked up (RFC 6761 section 6.3): some systems leave it out of `/etc/hosts`, and musl then queries a name server for it.
+fn is_localhost(host: &str) -> bool {
+    host.strip_suffix('.').unwrap_or(host).eq_ignore_ascii_case("localhost")
+}
+
+async fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    match lookup_host((host, port)).await {
+        Ok(found) => Ok(found.collect()),
+        Err(error) => look_up_ipv4(host, port).await.ok_or(error),
+    }
+}
+
+/// musl fails if a name server responds to one of its two queries with an error. Some do so to the one for IPv6 addresses.
+#[cfg(target_env = "musl")]
+async fn look_up_ipv4(host: &str, port: u16) -> Option<Vec<SocketAddr>> {
+    use dns_lookup::{AddrFamily, AddrInfoHints, SockType, getaddrinfo};
+
+    let host = host.to_owned();
+    let look_up = move || {
+        let hints = AddrInfoHints {
+            address: AddrFamily::Inet.into(),
+            socktype: SockType::Stream.into(),
+            ..AddrInfoHints::default()
+        };
+        let found = getaddrinfo(Some(&host), None, Some(hints)).ok()?;
+        Some(found.flatten().map(|info| SocketAddr::new(info.sockaddr.ip(), port)).collect())
+    };
+    tokio::task::spawn_blocking(look_up).await.ok()?
+}
+
+#[cfg(not(target_env = "musl"))]
+async fn look_up_ipv4(_: &str, _: u16) -> Option<Vec<SocketAddr>> {
+    None
 }
 
 fn winners() -> std::sync::MutexGuard<'static, HashMap<Name, Winner>> {
@@ -102,8 +143,6 @@ async fn race(addresses: Vec<SocketAddr>) -> io::Result<(TcpStream, SocketAddr)>
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, Ipv6Addr};
-
     use socket2::{Domain, SockAddr, Socket, Type};
     use tokio::net::TcpListener;
 
@@ -179,6 +218,22 @@ mod tests {
         assert!(stream.nodelay().expect("known"));
         let refused = dial("127.0.0.1", vacant().await.port()).await.expect_err("no listener");
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[tokio::test]
+    async fn localhost_is_reached_on_both_loopback_addresses_without_a_look_up() {
+        for name in ["localhost", "LocalHost", "localhost."] {
+            assert!(is_localhost(name), "{name}");
+        }
+        for name in ["", "localhost.example.com", "my-localhost", "localhost..", "127.0.0.1"] {
+            assert!(!is_localhost(name), "{name}");
+        }
+        for ip in LOOPBACK {
+            let listener = TcpListener::bind((ip, 0)).await.expect("a port");
+            let port = listener.local_addr().expect("bound").port();
+            let stream = dial("localhost", port).await.expect("connected");
+            assert_eq!(stream.peer_addr().expect("connected"), SocketAddr::new(ip, port));
+        }
     }
 
     #[test]

@@ -100,7 +100,7 @@ fn found_at(name: &OsStr, own: &Path) -> Option<PathBuf> {
 pub(super) enum Failure {
     #[error("this is process 1, and its container ends with it: start another container")]
     First,
-    #[error("the path of the running program is unknown")]
+    #[error("the path of the running program is unknown: mount /proc, and restart the gate")]
     NoProgram,
     #[error("a new process cannot be prepared")]
     Prepare(#[source] io::Error),

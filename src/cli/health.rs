@@ -15,11 +15,12 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 
 use super::streams::{DONE, FAILED};
 use crate::admin::Listen;
 use crate::config::{Faults, Loaded, Sources};
+use crate::dial::dial;
 use crate::license::printable;
 use crate::socket::Kind;
 use crate::{telemetry, text};
@@ -215,7 +216,7 @@ impl Address {
 
     async fn connect(&self) -> io::Result<Kind> {
         match self {
-            Self::Tcp { host, port } => Ok(TcpStream::connect((&**host, *port)).await?.into()),
+            Self::Tcp { host, port } => Ok(dial(host, *port).await?.into()),
             Self::Unix(path) => Ok(UnixStream::connect(path).await?.into()),
         }
     }

@@ -445,6 +445,9 @@ mod tests {
         });
         let text = lines.collect::<Vec<_>>().join("\n");
         assert!(text.contains("\n[server.tls]") && text.contains("\nurl = \"https://issuer"));
+        // The user makes the hash.
+        let hash = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHRzYWx0$U7nGLj/uh1yZKtvIc1F5RqNgy4bPqHQuh2mNMYvQDGg";
+        let text = text.replace("$argon2id$...", hash);
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("gate.toml");
         create(&path, &text).expect("written");

@@ -51,8 +51,10 @@ const PROGRAMS: &[&str] = &[
     "openapi-python-client",
     "psql",
     "rustup",
+    "sha256sum",
     "sudo",
     "systemctl",
+    "tar",
 ];
 
 #[test]
