@@ -289,7 +289,13 @@ pub const EVENTS: &[LogEvent] = &[
         "The key of the license is not trusted any more; the license counts for one more hour.",
         "Put the key back, or install a license that is signed with a trusted key.",
     ),
-    event("license.none", WARN, "No license is in force.", "Install a license."),
+    event("license.key_trusted", INFO, "The key of a license is trusted again, or for the first time.", NOTHING),
+    event(
+        "license.none",
+        WARN,
+        "No license is in force; `reason` says why one that is stored, or in `license.file`, is not used.",
+        "Do as `reason` says; without it, install a license.",
+    ),
     event("license.none_to_remove", INFO, "A removal found no stored license.", NOTHING),
     event(
         "license.not_valid",

@@ -9,7 +9,7 @@ use super::words::{self, Advice, Tone};
 use crate::clock::UnixTime;
 use crate::feed::Progress;
 use crate::license::{Claims, End, License, Rejection, Source, Standing};
-use crate::store::{InForce, Snapshot};
+use crate::store::{Candidate, InForce, Snapshot, Unused};
 
 /// What the page shows.
 #[derive(Debug)]
@@ -82,6 +82,11 @@ impl Facts {
         self.in_force.license.as_deref()
     }
 
+    /// Whether no source has anything that could be a license.
+    pub(super) fn is_nothing_there(&self) -> bool {
+        self.license().is_none() && self.snapshot.unused_instead().is_none()
+    }
+
     pub(super) fn claims(&self) -> Option<&Claims> {
         self.license().map(License::claims)
     }
@@ -97,7 +102,8 @@ impl Facts {
     /// Whether there is a stored license to remove.
     pub(super) fn is_anything_stored(&self) -> bool {
         let store = Source::Store;
-        self.snapshot.candidate(store).is_some() || self.snapshot.unverified(store).is_some()
+        self.snapshot.candidate(store).is_some()
+            || self.snapshot.unused(store).is_some_and(Unused::is_kept)
     }
 
     /// The last renewal, by this gate in this run or, as far as the audit log shows it, before and by other replicas.
@@ -141,9 +147,8 @@ impl Facts {
         let license_end = self.claims().and_then(Claims::license_ends_at);
         let advice = match &self.in_force.standing {
             Standing::Absent => {
-                let sources = [Source::Store, Source::File];
-                let waits = sources.into_iter().find_map(|source| self.snapshot.unverified(source));
-                waits.map_or_else(words::absent, |reason| words::unverified(&reason.to_string()))
+                let unused = self.snapshot.unused_instead();
+                unused.map_or_else(words::absent, |(source, unused)| words::unused(source, unused))
             }
             Standing::Active => return self.about_valid(),
             Standing::Early { from } => words::early(*from, now),
@@ -166,11 +171,8 @@ impl Facts {
         let Some(claims) = self.claims() else { return (words::absent(), false) };
         let (now, renews) = (self.now, self.renewal.is_on);
         let candidate = self.snapshot.candidate(self.in_force.source);
-        if let Some(until) = candidate.and_then(crate::store::Candidate::untrusted_at) {
-            let keys = &self.snapshot.trust().keys;
-            let reason = self.license().and_then(|license| keys.trusts(license).err());
-            let reason = reason.map(|reason| reason.to_string()).unwrap_or_default();
-            return (words::key_lost(until, &reason), false);
+        if let Some((until, reason)) = candidate.and_then(Candidate::key_lost) {
+            return (words::key_lost(until, &reason.to_string()), false);
         }
         let soon = self.ends().into_iter().filter(|line| line.warns <= now);
         if let Some(line) = soon.min_by_key(|line| line.end) {

@@ -140,7 +140,7 @@ pub(super) fn page(facts: &Facts, shown: &Shown, root: &str) -> String {
     let instance = facts.snapshot.policy().root_url.as_str();
     let prefix =
         if shown.fault.is_some() || shown.changed.is_some() { words::ERROR_TITLE } else { "" };
-    let state = if facts.license().is_some() { badge(tone) } else { words::ABSENT };
+    let state = if facts.is_nothing_there() { words::ABSENT } else { badge(tone) };
     let title = format!("{prefix}{state} \u{2013} {}", words::TITLE);
     // A reader with a good license looks for its facts; another one has something to do.
     let is_good = advice.first().is_some_and(|advice| advice.tone == Tone::Good);
@@ -187,7 +187,7 @@ fn status(facts: &Facts, advice: &[Advice], tone: Tone) -> Markup {
                     (sign(advice.tone))
                     div {
                         @if at == 0 {
-                            p class="badge" { (if facts.license().is_some() { badge(advice.tone) } else { words::ABSENT }) }
+                            p class="badge" { (if facts.is_nothing_there() { words::ABSENT } else { badge(advice.tone) }) }
                             h2 id="state" { (advice.says) }
                         } @else {
                             h3 { (advice.says) }
@@ -671,7 +671,7 @@ fn sources(facts: &Facts) -> Markup {
                         (words::source(in_force.source)) " \u{2013} " (words::why(in_force.why))
                     }))
                 }
-                @if facts.license().is_some() || facts.snapshot.unverified(other).is_some() {
+                @if facts.license().is_some() || facts.snapshot.unused(other).is_some() {
                     (row(words::OTHER_SOURCE, &other_source(facts, other)))
                 }
                 (row(words::KEYS, &html! {
@@ -696,7 +696,7 @@ fn other_source(facts: &Facts, source: Source) -> Markup {
     let name = if source == Source::File { "license.file" } else { "the store" };
     let found = facts.snapshot.candidate(source);
     let standing = found.map(|it| it.standing(facts.snapshot.policy(), facts.now));
-    let unverified = facts.snapshot.unverified(source).map(ToString::to_string);
+    let unused = facts.snapshot.unused(source).map(words::unused_why);
     html! {
         (name) ": "
         @match (found.map(|it| it.license()), standing) {
@@ -704,7 +704,7 @@ fn other_source(facts: &Facts, source: Source) -> Markup {
                 (words::named(&License::claims(license).lid)) ", "
                 (words::standing(standing.is_active(), standing.reason().map(|it| it.to_string())))
             }
-            _ => { (words::standing(false, unverified)) }
+            _ => { (words::standing(false, unused)) }
         }
     }
 }

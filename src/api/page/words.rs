@@ -9,8 +9,11 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use crate::clock::UnixTime;
-use crate::license::{CheckName, CheckResult, Claims, End, Rejection, RootUrl, Why, printable};
+use crate::license::{
+    CheckName, CheckResult, Claims, End, Rejection, RootUrl, Source, Why, printable,
+};
 use crate::rules::{Closed, Methods, Missing, Requirement, State};
+use crate::store::Unused;
 
 /// Longest text of a claim that is shown, in characters.
 const MAX_CHARS: usize = 120;
@@ -419,13 +422,33 @@ pub(super) fn absent() -> Advice {
     )
 }
 
-/// A token is there, but no trusted key verifies it.
-pub(super) fn unverified(reason: &str) -> Advice {
-    Advice::of(
-        Tone::Bad,
-        html! { "There is a license, but its key is not trusted." },
-        html! { "The reason: " (sentence(reason)) " It takes effect as soon as the key is there." },
-    )
+/// A source has something, but it is not used as a license.
+pub(super) fn unused(source: Source, unused: &Unused) -> Advice {
+    let says = match (source, unused) {
+        (_, Unused::Rejected(reason)) if reason.is_about_keys() => {
+            html! { "There is a license, but its key is not trusted, so it is not used." }
+        }
+        (Source::File, Unused::Rejected(_)) => html! { "The content of license.file is not used." },
+        (_, Unused::Rejected(_)) => html! { "The stored license is not used." },
+        (Source::File, Unused::Unreadable(_)) => html! { "license.file cannot be read." },
+        (_, Unused::Unreadable(_)) => html! { "The stored license cannot be read." },
+    };
+    let todo = match unused {
+        Unused::Rejected(reason) if reason.is_about_keys() => html! {
+            "The reason: " (sentence(&reason.to_string())) " It takes effect as soon as the key is there."
+        },
+        Unused::Rejected(reason) => html! { "The reason: " (sentence(&reason.to_string())) },
+        Unused::Unreadable(_) => html! { "The log of the gate has the reason." },
+    };
+    Advice::of(Tone::Bad, says, todo)
+}
+
+/// Why the content of a source is not used, in a few words.
+pub(super) fn unused_why(unused: &Unused) -> String {
+    match unused {
+        Unused::Rejected(reason) => reason.to_string(),
+        Unused::Unreadable(_) => "it cannot be read".to_owned(),
+    }
 }
 
 pub(super) fn valid(
@@ -810,11 +833,11 @@ pub(super) fn former(claims: &Claims) -> Markup {
 }
 
 /// Where the license in force comes from.
-pub(super) fn source(source: crate::license::Source) -> &'static str {
+pub(super) fn source(source: Source) -> &'static str {
     match source {
-        crate::license::Source::Nowhere => NONE,
-        crate::license::Source::File => "license.file",
-        crate::license::Source::Store => {
+        Source::Nowhere => NONE,
+        Source::File => "license.file",
+        Source::Store => {
             "the store: installed here, through the API, or by a renewal"
         }
     }
