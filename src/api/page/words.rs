@@ -140,6 +140,7 @@ pub(super) const REMOVE_DO: &str = "Remove";
 pub(super) const FORBIDDEN: &str = "You may not see the license";
 pub(super) const DOWN: &str = "The dashboard does not respond";
 pub(super) const DOWN_WHY: &str = "The gate identifies you through the dashboard. Until the dashboard responds, nobody can be identified, and the license is not shown.";
+pub(super) const UNCHECKED: &str = "You cannot be identified";
 pub(super) const DOWN_TODO: &str = "On the host of the gate, this command shows the state of the license, with the address of admin.listen:";
 pub(super) const DOWN_COMMAND: &str = "curl 'http://127.0.0.1:9180/readyz?verbose'";
 pub(super) const SIGN_IN: &str = "Sign in";

@@ -142,7 +142,7 @@ const ADVICE: &[Advice] = &[
     (
         "auth.unavailable",
         UNREACHABLE,
-        "The dashboard has to run, because it decides who may do this; `upstream_up` of the gate's metrics shows whether it does.",
+        "The dashboard decides who may do this; the gate's metric license_gate_upstream_up shows whether the gate reaches it.",
     ),
     ("licensing.body.type", REFUSED, SAME_VERSION),
     (

@@ -217,6 +217,38 @@ fn while_the_dashboard_is_down_the_page_says_so_and_shows_nothing() {
 }
 
 #[test]
+fn an_unexpected_response_of_the_dashboard_is_not_called_an_outage() {
+    let no_users = ["auth.mode = \"local\"", "which Grafana's user API does not send"];
+    let cases: [(Mood, &str, &[&str]); 5] = [
+        (Mood::Says(404, "{}".to_owned()), "responded to /api/user with status 404", &no_users),
+        (Mood::Redirect, "responded to /api/user with status 302", &no_users),
+        (
+            Mood::Says(502, String::new()),
+            "responded to /api/user with status 502",
+            &["try again later"],
+        ),
+        (Mood::Html, "response to /api/user is not the JSON", &no_users[..1]),
+        (Mood::HangsUp, "the dashboard is unreachable", &["try again later"]),
+    ];
+    let scene = Scene::new();
+    for (mood, what, todo) in cases {
+        let is_down = matches!(mood, Mood::HangsUp);
+        scene.dashboard.mood("/api/user", mood);
+        let answer = scene.ask("GET", "/api/licensing/token").basic("other", "x").send();
+        let answer = answer.is(503).json();
+        assert_eq!(answer["messageId"], "auth.unavailable");
+        let message = answer["message"].as_str().expect("a message");
+        for text in todo.iter().chain([&what]) {
+            assert!(message.contains(text), "{text}: {message}");
+        }
+        assert_eq!(message.contains("unreachable"), is_down, "{message}");
+        let page = navigation(&scene, PAGE).field("Cookie", "grafana_session=other").send().is(503);
+        assert_eq!(page.text().contains("The dashboard does not respond"), is_down);
+        assert_eq!(page.text().contains(what), !is_down, "{}", page.text());
+    }
+}
+
+#[test]
 fn a_missing_product_and_an_end_in_the_past_are_marked() {
     let setup = Setup::new().set("license.product", "\"reports\"");
     let token = setup.vendor.token().with("prod", json!(["alerts"])).sign();
