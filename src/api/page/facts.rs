@@ -9,7 +9,7 @@ use super::words::{self, Advice, Tone};
 use crate::clock::UnixTime;
 use crate::feed::Progress;
 use crate::license::{Claims, End, License, Rejection, Source, Standing};
-use crate::store::{Candidate, InForce, Snapshot, Unused};
+use crate::store::{Candidate, Former, InForce, Snapshot, Unused};
 
 /// What the page shows.
 #[derive(Debug)]
@@ -51,6 +51,8 @@ pub(super) struct Audited {
     pub(super) reason: String,
     /// `lid` of the license that it is about.
     pub(super) license: String,
+    /// `jti` and `lid` of the license before.
+    old: Option<(String, String)>,
 }
 
 impl Audited {
@@ -73,7 +75,22 @@ impl Audited {
             outcome: text(&line["outcome"]),
             reason: text(&line["reason"]),
             license: license.map(|license| text(&license["lid"])).unwrap_or_default(),
+            old: line["old"]
+                .is_object()
+                .then(|| (text(&line["old"]["jti"]), text(&line["old"]["lid"]))),
         })
+    }
+
+    /// Whether it may be the change that replaced `former`.
+    fn replaced(&self, former: &Former) -> bool {
+        let (jti, lid) = (former.claims.jti.as_deref().unwrap_or_default(), &*former.claims.lid);
+        let is_change = self.outcome == "ok" && self.action != "file" && self.reason.is_empty();
+        // A token that does not verify is not named.
+        let is_it = self
+            .old
+            .as_ref()
+            .is_none_or(|(old_jti, old_lid)| (&**old_jti, &**old_lid) == (jti, lid));
+        is_change && is_it && self.time == former.replaced_at.to_string()
     }
 }
 
@@ -104,6 +121,22 @@ impl Facts {
         let store = Source::Store;
         self.snapshot.candidate(store).is_some()
             || self.snapshot.unused(store).is_some_and(Unused::is_kept)
+    }
+
+    /// The change that replaced each former license, newest first; `None`: the lines of the audit log that were read do not have it.
+    ///
+    /// Several changes may have the same second. The log and the history are in the order of the changes, so that the change of an older
+    /// entry is always a later one of these lines.
+    pub(super) fn replacements(&self) -> Vec<Option<&Audited>> {
+        let lines = self.audit.as_ref().and_then(|audit| audit.as_deref().ok()).unwrap_or_default();
+        let mut left = lines;
+        let replacement = |former: &Arc<Former>| {
+            let at = left.iter().position(|line| line.replaced(former))?;
+            let (line, older) = left.get(at..)?.split_first()?;
+            left = older;
+            Some(line)
+        };
+        self.snapshot.former().iter().map(replacement).collect()
     }
 
     /// The last renewal, by this gate in this run or, as far as the audit log shows it, before and by other replicas.

@@ -9,8 +9,7 @@ use super::form::{Action, Form};
 use super::sign::{class, sign};
 use super::timeline;
 use super::words::{self, Advice, Tone};
-use crate::clock::UnixTime;
-use crate::license::{CheckResult, Claims, License, Report, Source, acceptable};
+use crate::license::{CheckResult, Claims, License, Report, Source, acceptable, why_skipped};
 use crate::store::{Earlier, Former};
 
 /// Where a fault is shown.
@@ -589,10 +588,12 @@ fn history(facts: &Facts, shown: &Shown) -> Markup {
                     @for (at, it) in former.iter().enumerate() {
                         @let newer = at.checked_sub(1).and_then(|at| former.get(at)).map(|newer| &newer.claims);
                         @let newer = newer.or_else(|| {
+    let replacements = facts.replacements();
                             let stored = facts.snapshot.candidate(Source::Store)?;
                             Some(stored.license().claims())
                         });
-                        li { (entry(facts, it, newer)) }
+                        @let by = replacements.get(at).copied().flatten();
+                        li { (entry(facts, it, by, newer)) }
                     }
                 }
             }
@@ -601,7 +602,7 @@ fn history(facts: &Facts, shown: &Shown) -> Markup {
 }
 
 /// A former license: what replaced it, and the button that restores it.
-fn entry(facts: &Facts, former: &Former, newer: Option<&Claims>) -> Markup {
+fn entry(facts: &Facts, former: &Former, by: Option<&Audited>, newer: Option<&Claims>) -> Markup {
     let policy = facts.snapshot.policy();
     let refused = match &former.license {
         Ok(license) => {
@@ -614,8 +615,8 @@ fn entry(facts: &Facts, former: &Former, newer: Option<&Claims>) -> Markup {
         div class="entry" {
             p class="former" { (words::former(&former.claims)) }
             p class="hint" {
-                (words::REPLACED) " " (words::moment(former.replaced_at))
-                @if let Some(by) = replaced_by(facts, former.replaced_at) { " \u{2013} " (who(by)) " " (words::audited(&by.action, &by.outcome)) }
+                (words::REPLACED) " " (words::instant(former.replaced_at))
+                @if let Some(by) = by { " \u{2013} " (who(by)) " " (words::audited(&by.action, &by.outcome)) }
             }
             @if let Some(newer) = newer {
                 @let all = compared(Some(&former.claims), newer);
@@ -640,12 +641,6 @@ fn entry(facts: &Facts, former: &Former, newer: Option<&Claims>) -> Markup {
             } @else { p class="faint" { (words::NO_TOKEN_ID) } }
         }
     }
-}
-
-fn replaced_by(facts: &Facts, at: UnixTime) -> Option<&Audited> {
-    let Some(Ok(lines)) = &facts.audit else { return None };
-    let time = at.to_string();
-    lines.iter().find(|line| line.time == time && line.outcome == "ok")
 }
 
 fn who(line: &Audited) -> Markup {
@@ -751,7 +746,7 @@ fn audit_table(lines: &[Audited]) -> Markup {
 /// The time of a line of the audit log.
 fn stamp(line: &Audited) -> Markup {
     match line.at() {
-        Some(at) => words::moment(at),
+        Some(at) => words::instant(at),
         None => html! { (words::bounded(&line.time)) },
     }
 }

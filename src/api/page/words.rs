@@ -205,6 +205,12 @@ pub(super) fn moment(at: UnixTime) -> Markup {
 
 /// A day, in UTC. The script of the page changes it to the reader's zone.
 pub(super) fn day(at: UnixTime) -> Markup {
+/// A moment, to the second, in UTC: several changes may have the same minute. The script of the page changes it to the reader's zone.
+pub(super) fn instant(at: UnixTime) -> Markup {
+    let text = at.to_string();
+    html! { time class="instant" datetime=(at) { (date(at)) ", " (text.get(11..19).unwrap_or_default()) " UTC" } }
+}
+
     html! { time class="day" datetime=(at) title={ (date(at)) ", " (hour(at)) " UTC" } { (date(at)) } }
 }
 

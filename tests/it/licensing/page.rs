@@ -5,6 +5,7 @@ use serde_json::json;
 use crate::support::dashboard::{Mood, User};
 use crate::support::http::{Answer, Request, request};
 use crate::support::scene::{Scene, Setup, jti};
+use crate::support::timed::Timed;
 use crate::support::vendor::{DAY, ROOT_URL, now};
 
 const PAGE: &str = "/api/licensing/";
@@ -246,6 +247,38 @@ fn an_unexpected_response_of_the_dashboard_is_not_called_an_outage() {
         assert_eq!(page.text().contains("The dashboard does not respond"), is_down);
         assert_eq!(page.text().contains(what), !is_down, "{}", page.text());
     }
+}
+
+/// The part of a page with the former licenses.
+fn formerly(text: &str) -> &str {
+    let (_, rest) = text.split_once("id=\"history\"").expect("a history");
+    rest.split_once("</section>").expect("its end").0
+}
+
+#[test]
+fn changes_within_the_same_second_are_distinguished() {
+    let gate = Timed::new();
+    let page = || gate.ask("GET", PAGE).field("Accept", HTML).send().is(200).text().to_owned();
+    let [one, two, three] = ["one", "two", "three"].map(|jti| gate.token().with("jti", jti).sign());
+    let roll_back = |jti: &str| {
+        let body = json!({ "jti": jti });
+        gate.ask("POST", "/api/licensing/token/rollback").json(&body).send().is(200);
+    };
+    gate.post(&one).is(200);
+    gate.post(&two).is(200);
+    roll_back("one");
+    gate.post(&three).is(200);
+    let removal = json!({ "instance": ROOT_URL });
+    gate.ask("DELETE", "/api/licensing/token").json(&removal).send().is(202);
+    // A removal that finds nothing replaces nothing.
+    gate.ask("DELETE", "/api/licensing/token").json(&removal).send().is(202);
+    // "three" was removed, "one" replaced by "three", "two" by "one".
+    let text = page();
+    let text = formerly(&text);
+    let causes = ["removed the license", "installed a license", "put a former license back"];
+    let at = causes.map(|cause| text.match_indices(cause).map(|(at, _)| at).collect::<Vec<_>>());
+    assert!(at.iter().all(|of_one| of_one.len() == 1) && at.is_sorted(), "{at:?} {text}");
+    assert_eq!(text.matches("<time class=\"instant\"").count(), 3, "to the second: {text}");
 }
 
 #[test]
