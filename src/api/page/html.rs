@@ -355,8 +355,13 @@ fn result(facts: &Facts, report: &Report) -> Markup {
                         };
                         li class=(state) {
                             (words::check(check.name)) ": " strong { (words::result(&check.result)) }
-                            @if let CheckResult::Failed(reason) = &check.result {
-                                " \u{2013} " (words::sentence(&reason.to_string()))
+                            @match &check.result {
+                                CheckResult::Passed => {}
+                                CheckResult::Failed(reason) => { " \u{2013} " (words::sentence(&reason.to_string())) }
+                                CheckResult::Skipped if report.license.is_some() => {
+                                    " \u{2013} " (why_skipped(check.name.as_str(), true))
+                                }
+                                CheckResult::Skipped => {}
                             }
                         }
                     }

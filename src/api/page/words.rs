@@ -292,7 +292,7 @@ pub(super) const fn check(name: CheckName) -> &'static str {
     }
 }
 
-/// The result of a check in a word.
+/// The result of a check in a few words.
 pub(super) const fn result(result: &CheckResult) -> &'static str {
     match result {
         CheckResult::Passed => "passed",

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::failure::Reply;
 use crate::clock::UnixTime;
-use crate::license::printable;
+use crate::license::{printable, why_skipped};
 
 const DAY: u64 = 24 * 60 * 60;
 
@@ -101,11 +101,14 @@ pub(super) fn history(licenses: &[Value], now: UnixTime) -> String {
 /// The checks of `validate`, one per line.
 pub(super) fn checks(report: &Value) -> String {
     let mut text = String::new();
-    for check in report["checks"].as_array().into_iter().flatten() {
+    let checks = || report["checks"].as_array().into_iter().flatten();
+    // The check of the instance is skipped only after a failure.
+    let is_verified = !checks().any(|it| it["name"] == "subject" && it["result"] == "skipped");
+    for check in checks() {
         let name = word(&check["name"]);
         let result = match check["result"].as_str() {
             Some("passed") => "ok".to_owned(),
-            Some("skipped") => "-".to_owned(),
+            Some("skipped") => why_skipped(&name, is_verified).to_owned(),
             _ => format!("FAILED: {}", word(&check["message"])),
         };
         let _ = writeln!(text, "{name:<16} {result}");

@@ -82,7 +82,11 @@ fn a_license_is_installed_shown_replaced_restored_and_removed() {
     let ran = operator.run(&["install", "--yes", "first.jwt"]).exits(0);
     let ran = ran
         .prints("signature        ok")
-        .prints("product          -")
+        .prints("issuer           not configured (license.issuers)")
+        .prints("not_before       not in the token (nbf)")
+        .prints("trial            not in the token (trial)")
+        .prints("revocation       nothing is revoked (license.revocations)")
+        .prints("product          not configured (license.product)")
         .prints("Differences to the license in force:")
         .prints("Installed.")
         .prints("products         a, b")
