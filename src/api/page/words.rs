@@ -56,6 +56,7 @@ pub(super) const LICENSE_LINE: &str = "License";
 pub(super) const TOKEN_LINE: &str = "Token";
 pub(super) const TRIAL_LINE: &str = "Trial";
 pub(super) const STARTS: &str = "Starts";
+pub(super) const STARTED: &str = "Started";
 pub(super) const ISSUED: &str = "Issued";
 pub(super) const WARNS: &str = "Warning from";
 pub(super) const ENDS: &str = "Ends";
