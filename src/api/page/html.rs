@@ -192,7 +192,10 @@ fn status(facts: &Facts, advice: &[Advice], tone: Tone) -> Markup {
                             h3 { (advice.says) }
                         }
                         p { (advice.todo) }
-                        @if at == 0 && advice.tone != Tone::Good && may_renew(facts) { (renew(facts)) }
+                        @if at == 0 && advice.tone != Tone::Good && may_renew(facts) {
+                            (renew(facts))
+                            p class="hint" { (words::RENEW_HINT) }
+                        }
                     }
                 }
             }
@@ -575,6 +578,7 @@ fn renewal(facts: &Facts, shown: &Shown) -> Markup {
                         button name="action" value="request" class="plain" aria-describedby="request-hint" { (words::REQUEST) }
                     }
                 }
+                @if may_renew(facts) { p class="hint" { (words::RENEW_HINT) } }
                 p class="hint" id="request-hint" { (words::REQUEST_HINT) }
             }
         }
@@ -584,6 +588,7 @@ fn renewal(facts: &Facts, shown: &Shown) -> Markup {
 fn history(facts: &Facts, shown: &Shown) -> Markup {
     let fault = shown.fault_of(Field::History).filter(|_| shown.changed.is_none());
     let former = facts.snapshot.former();
+    let replacements = facts.replacements();
     html! {
         section class="card" id="history" tabindex="-1" aria-labelledby="history-title" {
             h2 id="history-title" { (words::HISTORY) }
@@ -593,7 +598,6 @@ fn history(facts: &Facts, shown: &Shown) -> Markup {
                     @for (at, it) in former.iter().enumerate() {
                         @let newer = at.checked_sub(1).and_then(|at| former.get(at)).map(|newer| &newer.claims);
                         @let newer = newer.or_else(|| {
-    let replacements = facts.replacements();
                             let stored = facts.snapshot.candidate(Source::Store)?;
                             Some(stored.license().claims())
                         });

@@ -100,6 +100,7 @@ pub(super) const LESS: &str = "less than before";
 
 pub(super) const RENEWAL: &str = "Renewal";
 pub(super) const RENEW: &str = "Renew now";
+pub(super) const RENEW_HINT: &str = "\u{201c}Renew now\u{201d} requests a newer token of this license from the issuer. It changes the end of the license only if the issuer has extended the license.";
 pub(super) const RENEWING: &str = "Asking the issuer for a new token \u{2026}";
 pub(super) const REQUEST: &str = "Download a renewal request";
 pub(super) const REQUEST_HINT: &str = "For a gate without a connection to the issuer: send this file to the issuer, who answers with a new token. The file contains the license: give it to nobody else.";
@@ -139,9 +140,9 @@ pub(super) const INSTANCE: &str = "URL of this instance";
 pub(super) const REMOVE_DO: &str = "Remove";
 
 pub(super) const FORBIDDEN: &str = "You may not see the license";
+pub(super) const UNCHECKED: &str = "You cannot be identified";
 pub(super) const DOWN: &str = "The dashboard does not respond";
 pub(super) const DOWN_WHY: &str = "The gate identifies you through the dashboard. Until the dashboard responds, nobody can be identified, and the license is not shown.";
-pub(super) const UNCHECKED: &str = "You cannot be identified";
 pub(super) const DOWN_TODO: &str = "On the host of the gate, this command shows the state of the license, with the address of admin.listen:";
 pub(super) const DOWN_COMMAND: &str = "curl 'http://127.0.0.1:9180/readyz?verbose'";
 pub(super) const SIGN_IN: &str = "Sign in";
@@ -204,14 +205,14 @@ pub(super) fn moment(at: UnixTime) -> Markup {
     html! { time datetime=(at) { (date(at)) ", " (hour(at)) " UTC" } }
 }
 
-/// A day, in UTC. The script of the page changes it to the reader's zone.
-pub(super) fn day(at: UnixTime) -> Markup {
 /// A moment, to the second, in UTC: several changes may have the same minute. The script of the page changes it to the reader's zone.
 pub(super) fn instant(at: UnixTime) -> Markup {
     let text = at.to_string();
     html! { time class="instant" datetime=(at) { (date(at)) ", " (text.get(11..19).unwrap_or_default()) " UTC" } }
 }
 
+/// A day, in UTC. The script of the page changes it to the reader's zone.
+pub(super) fn day(at: UnixTime) -> Markup {
     html! { time class="day" datetime=(at) title={ (date(at)) ", " (hour(at)) " UTC" } { (date(at)) } }
 }
 
@@ -490,9 +491,10 @@ pub(super) fn ends_soon(
     let left = span(now, at);
     let says = html! { "The " (end_of(end)) " ends in " (left) ", on " (moment(at)) "." };
     let todo = match (end, renews) {
-        (End::License, _) => {
-            html! { "Order the next license from the issuer, and install its token here." }
-        }
+        (End::License, _) => html! {
+            "Order the next license from the issuer, and install its token here."
+            @if renews { " If the issuer has extended this license, renew it." }
+        },
         (End::Trial, _) => html! { "Order a license from the issuer, and install its token here." },
         (End::Token, true) => html! {
             "Renew it now, or install a new token." (license_goes_on(license_end))
@@ -559,9 +561,10 @@ pub(super) fn ended(
     let says =
         html! { "The " (end_of(end)) " ended " (span(at, now)) " ago, on " (moment(at)) "." };
     let todo = match (end, renews) {
-        (End::License, _) => {
-            html! { "Order the next license from the issuer, and install its token here." }
-        }
+        (End::License, _) => html! {
+            "Order the next license from the issuer, and install its token here."
+            @if renews { " If the issuer has extended this license, renew it." }
+        },
         (End::Trial, _) => html! { "Order a license from the issuer, and install its token here." },
         (End::Token, true) => {
             html! { "Renew it now, or install a new token." (license_goes_on(license_end)) }
@@ -845,9 +848,7 @@ pub(super) fn source(source: Source) -> &'static str {
     match source {
         Source::Nowhere => NONE,
         Source::File => "license.file",
-        Source::Store => {
-            "the store: installed here, through the API, or by a renewal"
-        }
+        Source::Store => "the store: installed here, through the API, or by a renewal",
     }
 }
 

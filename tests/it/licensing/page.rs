@@ -282,6 +282,30 @@ fn changes_within_the_same_second_are_distinguished() {
 }
 
 #[test]
+fn a_start_in_the_past_and_the_renewal_of_an_ended_license_are_named_as_they_are() {
+    let started = |start: u64| {
+        let setup = Setup::new().set("renewal.url", "\"http://127.0.0.1:1/\"");
+        let token = setup.vendor.token().with("nbf", start).with("lexp", now() + 400 * DAY);
+        let token = token.sign();
+        let scene = setup.stored(token).start();
+        page(&scene).text().to_owned()
+    };
+    let past = started(now() - DAY);
+    assert!(past.contains("<dt>Started</dt>") && !past.contains("<dt>Starts</dt>"), "{past}");
+    let future = started(now() + DAY);
+    assert!(future.contains("<dt>Starts</dt>") && !future.contains("<dt>Started</dt>"));
+    let setup = Setup::new().set("renewal.url", "\"http://127.0.0.1:1/\"");
+    let token = setup.vendor.token().with("lexp", now() - DAY).sign();
+    let scene = setup.stored(token).start();
+    let ended = page(&scene);
+    shows(
+        &ended,
+        "Order the next license from the issuer, and install its token here. If the issuer has extended this license, renew it.",
+    );
+    shows(&ended, "It changes the end of the license only if the issuer has extended the license.");
+}
+
+#[test]
 fn a_missing_product_and_an_end_in_the_past_are_marked() {
     let setup = Setup::new().set("license.product", "\"reports\"");
     let token = setup.vendor.token().with("prod", json!(["alerts"])).sign();
