@@ -73,7 +73,7 @@ impl From<Denied> for Problem {
 pub(super) fn unchecked(error: &LookupError) -> String {
     // A query may be secret.
     let bare = |path: &str| path.split('?').next().unwrap_or_default().to_owned();
-    let no_users = "If the dashboard has no users of its own, as Prometheus, the operator of the gate sets auth.mode = \"local\"; otherwise auth.identity_path and auth.permissions_path must be those of Grafana's user API.";
+    let no_users = "If the dashboard has no users of its own (Prometheus, for example), the operator of the gate sets auth.mode = \"local\"; otherwise auth.identity_path and auth.permissions_path must be those of Grafana's user API.";
     match error {
         LookupError::Status { path, status }
             if status.is_server_error() && *status != StatusCode::NOT_IMPLEMENTED =>
