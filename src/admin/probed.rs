@@ -10,10 +10,10 @@ use super::ready::{Condition, Information, State};
 use super::reload::{NotReloaded, Reloaded};
 use crate::clock::{Clock, Moment, UnixTime};
 use crate::downstream::tls::Tls;
-use crate::license::Claims;
+use crate::license::{Claims, Status};
 use crate::rules::{LicenseNow, Published};
 use crate::shutdown::Phase;
-use crate::store::{Housekeeping, InForce, Reader};
+use crate::store::{Housekeeping, InForce, Reader, Snapshot, Unused};
 use crate::telemetry::metrics::{Certificate, Figures, LicenseInfo, Metrics, Outcome, Reached};
 use crate::upstream;
 
@@ -81,7 +81,8 @@ impl State for Probed {
 
     fn information(&self) -> Vec<Information> {
         let snapshot = self.reader.snapshot();
-        let in_force = snapshot.in_force(self.clock.now());
+        let now = self.clock.now();
+        let status = snapshot.status(now).as_str();
         let fact =
             |name, state: &str, detail| Information { name, state: state.to_owned(), detail };
         let configured = self.configured.load();
@@ -93,13 +94,15 @@ impl State for Probed {
             Reached::Up => "up",
             Reached::Down => "down",
         };
-        vec![
-            fact("license", in_force.standing.status().as_str(), license_phrase(&in_force)),
+        let mut facts = vec![fact("license", status, license_phrase(&snapshot, now))];
+        facts.extend(key_lost(&snapshot, now));
+        facts.extend([
             fact("store", store_state, store.clone()),
             fact("keys", &format!("{trusted} trusted"), keys.clone()),
             self.renewal(&configured.setup),
             fact("dashboard", dashboard_state, dashboard.clone()),
-        ]
+        ]);
+        facts
     }
 
     fn metrics(&self) -> String {
@@ -121,16 +124,21 @@ impl State for Probed {
 }
 
 /// The license in force in a few words, such as `valid until 2027-01-15T08:00:00Z`.
-pub fn license_phrase(in_force: &InForce) -> String {
-    match &in_force.license {
-        Some(license) if in_force.standing.is_active() => {
+pub fn license_phrase(snapshot: &Snapshot, now: UnixTime) -> String {
+    let InForce { license, standing, .. } = snapshot.in_force(now);
+    match &license {
+        Some(license) if standing.is_active() => {
             format!("valid until {}", license.claims().first_end())
         }
-        Some(_) | None => in_force
-            .standing
-            .reason()
-            .map_or_else(|| "there is none".to_owned(), |reason| reason.to_string()),
+        Some(_) | None => snapshot.concern(now).unwrap_or_else(|| "there is none".to_owned()),
     }
+}
+
+/// The line about the key of a license that is valid only for the rest of an hour.
+fn key_lost(snapshot: &Snapshot, now: UnixTime) -> Option<Information> {
+    snapshot.key_lost(now).filter(|_| snapshot.status(now) == Status::Valid)?;
+    let detail = snapshot.concern(now)?;
+    Some(Information { name: "license key", state: "not trusted".to_owned(), detail })
 }
 
 impl Probed {
@@ -161,7 +169,11 @@ impl Probed {
         });
         Figures {
             license_status: standing.status().code(),
-            license_not_valid: standing.reason().map(|rejection| rejection.code()),
+            license_not_valid: match &license {
+                Some(_) => standing.reason().map(|rejection| rejection.code()),
+                None => snapshot.unused_instead().map(|(_, unused)| Unused::code(unused)),
+            },
+            license_key_lost: snapshot.key_lost(now).is_some(),
             license_expiry: claims.and_then(license_end).map(|end| end.as_secs()),
             license_token_expiry: claims.map(|claims| claims.exp.as_secs()),
             license_included_users: claims.and_then(|claims| claims.included_users),

@@ -11,7 +11,7 @@ use http::header::{ALLOW, CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
 use super::wire::BodyError;
-use crate::auth::{Denied, StatisticsError};
+use crate::auth::{Denied, LookupError, StatisticsError};
 use crate::feed::{IssuerError, RenewError};
 use crate::license::{Excerpt, Rejection, RootUrl};
 use crate::outgoing::Cause;
@@ -61,15 +61,47 @@ impl From<Denied> for Problem {
             Denied::Forbidden { action, .. } => {
                 Self::access_denied(action.permission(), error_id()).caused_by(denied)
             }
-            Denied::Unavailable(error) => Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "auth.unavailable",
-                "Your credentials could not be checked, because the dashboard is unreachable or sent an unexpected response: try again later, or look up the cause in the gate's log.",
-            )
-            .caused_by(error),
+            Denied::Unavailable(error) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "auth.unavailable", unchecked(&error))
+                    .caused_by(error)
+            }
         }
     }
 }
+
+/// Why credentials could not be checked at the dashboard, and what to do. Contains at most a path and a status.
+pub(super) fn unchecked(error: &LookupError) -> String {
+    // A query may be secret.
+    let bare = |path: &str| path.split('?').next().unwrap_or_default().to_owned();
+    let no_users = "If the dashboard has no users of its own (Prometheus, for example), the operator of the gate sets auth.mode = \"local\"; otherwise auth.identity_path and auth.permissions_path must be those of Grafana's user API.";
+    match error {
+        LookupError::Status { path, status }
+            if status.is_server_error() && *status != StatusCode::NOT_IMPLEMENTED =>
+        {
+            format!(
+                "Your credentials could not be checked, because the dashboard responded to {} with status {}: try again later, or look up the cause in the dashboard's log.",
+                bare(path),
+                status.as_u16()
+            )
+        }
+        LookupError::Status { path, status } => format!(
+            "Your credentials could not be checked, because the dashboard responded to {} with status {}, which Grafana's user API does not send. {no_users}",
+            bare(path),
+            status.as_u16()
+        ),
+        LookupError::NotJson { path } => format!(
+            "Your credentials could not be checked, because the dashboard's response to {} is not the JSON of Grafana's user API. {no_users}",
+            bare(path)
+        ),
+        LookupError::Upstream { .. }
+        | LookupError::Timeout { .. }
+        | LookupError::Path { .. }
+        | LookupError::Interrupted(_) => UNREACHABLE.to_owned(),
+    }
+}
+
+/// No response of the dashboard.
+const UNREACHABLE: &str = "Your credentials could not be checked, because the dashboard is unreachable or its response is not HTTP: try again later, or look up the cause in the gate's log.";
 
 impl From<Malformed> for Problem {
     fn from(path: Malformed) -> Self {

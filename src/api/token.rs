@@ -28,14 +28,17 @@ struct Removal {
 
 /// `GET /api/licensing/token`: the license in force, with any status; status 4 if there is none.
 ///
-/// Needs `licensing:read`. Always 200, with the revision as `ETag`.
+/// Needs `licensing:read`. Always 200, with the revision as `ETag`, and with `License-Gate-Warning` if something is wrong with the
+/// license in force, or if what is stored is not used.
 pub(super) async fn get<D: Dashboard>(
     api: &Api,
     request: ApiRequest<'_, D>,
 ) -> Result<Response<Bytes>, Problem> {
     api.require(Action::Read, request).await?;
     let snapshot = api.reader.snapshot();
-    Ok(wire::tagged(StatusCode::OK, snapshot.rendered(api.clock.now()), snapshot.tag()))
+    let now = api.clock.now();
+    let response = wire::tagged(StatusCode::OK, snapshot.rendered(now), snapshot.tag());
+    Ok(wire::warned(response, snapshot.concern(now).as_deref()))
 }
 
 /// `POST /api/licensing/token`: installs a license.

@@ -8,7 +8,7 @@ use http::header::{
     X_CONTENT_TYPE_OPTIONS,
 };
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -21,6 +21,8 @@ use crate::license::{Check, CheckResult, Claims, License, Report, Status};
 use crate::store::{Expected, Snapshot, Tag};
 use crate::text::trimmed;
 
+/// What is wrong with the license in force. Requests that a gate rule admits by grace get this field, too.
+const WARNING: HeaderName = HeaderName::from_static("license-gate-warning");
 /// Largest body. Sufficient for a token of 64 KiB with escapes.
 const MAX_BODY_BYTES: usize = 128 * 1024;
 
@@ -150,6 +152,22 @@ pub(super) fn tagged(status: StatusCode, body: Bytes, tag: &Tag) -> Response<Byt
     // Cannot fail: a tag has hexadecimal digits only.
     if let Ok(tag) = HeaderValue::try_from(format!("\"{tag}\"")) {
         response.headers_mut().insert(ETAG, tag);
+    }
+    response
+}
+
+/// Adds to a response what is wrong with the license in force, in ASCII.
+pub(super) fn warned(mut response: Response<Bytes>, concern: Option<&str>) -> Response<Bytes> {
+    let is_plain = |letter: char| letter == ' ' || letter.is_ascii_graphic();
+    let text = concern.map(|concern| {
+        let letters = concern.chars().map(|letter| match is_plain(letter) {
+            true => letter.to_string(),
+            false => letter.escape_unicode().to_string(),
+        });
+        letters.collect::<String>()
+    });
+    if let Some(Ok(text)) = text.map(HeaderValue::try_from) {
+        response.headers_mut().insert(WARNING, text);
     }
     response
 }

@@ -50,11 +50,12 @@ pub(super) fn log(
     workers: usize,
 ) {
     let snapshot = probed.reader.snapshot();
-    let in_force = snapshot.in_force(probed.clock.now());
+    let now = probed.clock.now();
+    let in_force = snapshot.in_force(now);
     let InForce { license, source, why, standing } = &in_force;
     // The warning that follows has the reason.
     let is_invalid = license.is_some() && standing.reason().is_some();
-    let phrase = if is_invalid { "not valid".to_owned() } else { license_phrase(&in_force) };
+    let phrase = if is_invalid { "not valid".to_owned() } else { license_phrase(&snapshot, now) };
     tracing::info!(
         license.id = license.as_ref().map(|license| &*license.claims().lid),
         license.jti = license.as_ref().and_then(|license| license.claims().jti.as_deref()),

@@ -43,5 +43,5 @@ pub(super) async fn keep(systemd: Systemd, probed: Arc<Probed>, mut last: String
 }
 
 fn phrase(probed: &Probed, snapshot: &Snapshot) -> String {
-    format!("license: {}", license_phrase(&snapshot.in_force(probed.clock.now())))
+    format!("license: {}", license_phrase(snapshot, probed.clock.now()))
 }

@@ -126,6 +126,13 @@ pub enum LookupError {
     Interrupted(#[source] Option<tokio::task::JoinError>),
 }
 
+impl LookupError {
+    /// Whether the dashboard responded, but not as Grafana's user API does.
+    pub const fn is_response(&self) -> bool {
+        matches!(self, Self::Status { .. } | Self::NotJson { .. })
+    }
+}
+
 fn advice(status: StatusCode) -> &'static str {
     if status == StatusCode::NOT_FOUND {
         ": a dashboard without Grafana's user API needs auth.mode = \"local\" and [[auth.users]]"

@@ -11,6 +11,7 @@ use super::against;
 use super::explain::{self, Explain};
 use super::settings::Settings;
 use super::streams::{DONE, FAILED, fail, print, warn};
+use super::trusted;
 use crate::config::{Fault, Loaded, Sources};
 use crate::license::printable;
 
@@ -142,6 +143,7 @@ fn counted(number: usize, noun: &str) -> String {
 fn warnings(loaded: &Loaded) -> Vec<String> {
     let mut warnings = loaded.config.warnings();
     warnings.extend(explain::missing_products(&loaded.config));
+    warnings.extend(trusted::Sources::of(&loaded.config).unused());
     warnings.extend(loaded.config.exposed().iter().map(ToString::to_string));
     if let Some(path) = loaded.missing_default_keys() {
         let path = path.display();

@@ -98,7 +98,8 @@ impl Explain {
             "" => table(&rules, &license),
             request => Request::parse(request)?.explain(&rules, &license, base)?,
         };
-        write!(streams.out, "{}\n{text}", described(&license))?;
+        let is_unused = license.claims.is_none() && !Sources::of(config).unused().is_empty();
+        write!(streams.out, "{}\n{text}", described(&license, is_unused))?;
         Ok(())
     }
 }
@@ -181,10 +182,11 @@ impl Held {
     }
 }
 
-/// Time and license, one line each.
-fn described(license: &LicenseNow<'_>) -> String {
+/// Time and license, one line each. `is_unused`: there is a token that is not used, which was reported.
+fn described(license: &LicenseNow<'_>, is_unused: bool) -> String {
     let LicenseNow { standing, claims, now, .. } = license;
     let license = match (claims, standing.reason()) {
+        (None, _) if is_unused => "not in force: see the warnings".to_owned(),
         (None, _) => "there is none".to_owned(),
         (Some(claims), None) => {
             format!("{}, valid until {}", printable(&claims.lid), claims.first_end())

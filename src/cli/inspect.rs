@@ -14,6 +14,7 @@ use super::trusted::{self, Sources};
 use crate::clock::UnixTime;
 use crate::license::{
     Check, CheckResult, Claims, Policy, Rejection, Report, RootUrl, inspect_file, printable,
+    why_skipped,
 };
 
 /// Largest file that is read. A token is far smaller.
@@ -109,7 +110,7 @@ fn print(args: &Args, inspected: &Inspected, out: &mut dyn Write) -> io::Result<
     }
     let Inspected { report, unchecked } = inspected;
     for check in &report.checks {
-        print_check(check, out)?;
+        print_check(check, report.license.is_some(), out)?;
     }
     if let Some(license) = &report.license {
         let kid = license.key_id().filter(|kid| !kid.is_empty());
@@ -127,10 +128,13 @@ fn print(args: &Args, inspected: &Inspected, out: &mut dyn Write) -> io::Result<
     Ok(())
 }
 
-fn print_check(check: &Check, out: &mut dyn Write) -> io::Result<()> {
+fn print_check(check: &Check, is_verified: bool, out: &mut dyn Write) -> io::Result<()> {
     match &check.result {
         CheckResult::Passed => writeln!(out, "{:<15} ok", check.name),
-        CheckResult::Skipped => writeln!(out, "{:<15} -", check.name),
+        CheckResult::Skipped => {
+            let why = why_skipped(check.name.as_str(), is_verified);
+            writeln!(out, "{:<15} {why}", check.name)
+        }
         CheckResult::Failed(why) => writeln!(out, "{:<15} FAILED: {why}", check.name),
     }
 }
@@ -240,7 +244,7 @@ mod tests {
         assert_eq!((code, err.as_str()), (0, ""));
         for line in [
             "form            ok\n",
-            "issuer          -\n",
+            "issuer          not configured (license.issuers)\n",
             "exp             1800000100 (2027-01-15T08:01:40Z)\n",
             "company         \"C\\n\"\n",
             "status 1 (valid)\n",

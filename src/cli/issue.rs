@@ -26,6 +26,8 @@ use crate::text::nearest;
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 const DAY: u64 = 86_400;
+/// Default lifetime of a token.
+const LIFETIME: Duration = Duration::from_secs(14 * DAY);
 
 /// Flags of `license issue`.
 #[derive(Debug, clap::Args)]
@@ -70,8 +72,8 @@ pub struct Args {
     /// Time from now until the license ends, such as 365d [default: it never ends].
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub expires_in: Option<Duration>,
-    /// Time from now until the token ends [default: `exp` of the claims; else as long as the token in --request was valid;
-    /// else 14d; never after the end of the license].
+    /// Time from now until the token ends [default: `exp` of the claims; else as long as the token in --request was valid,
+    /// with a new end of the license at least 14d; else 14d; never after the end of the license].
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub token_expires_in: Option<Duration>,
 }
@@ -110,7 +112,7 @@ fn issue(args: &Args, now: UnixTime, streams: &mut Streams<'_>) -> anyhow::Resul
         claims.retain(|_, value| !value.is_null());
     }
     claims.extend(flags(args, now));
-    let lifetime = former.map(License::claims).and_then(lifetime);
+    let lifetime = former.and_then(|former| lifetime(former, &claims));
     for (claim, value) in defaults(now, lifetime, &claims)? {
         claims.entry(claim).or_insert(value);
     }
@@ -211,10 +213,15 @@ fn renewed(former: &License) -> Map<String, Value> {
     claims
 }
 
-/// The lifetime of a token: from `iat` to `exp`.
-fn lifetime(claims: &Claims) -> Option<Duration> {
-    let seconds = claims.exp.as_secs().checked_sub(claims.iat?.as_secs())?;
-    Some(Duration::from_secs(seconds)).filter(|lifetime| !lifetime.is_zero())
+/// The lifetime of a token with `claims` that renews `former`: that of the former token, from `iat` to `exp`. With another end of the
+/// license, it is at least the default, because the former token may have been as short as the rest of its license.
+fn lifetime(former: &License, claims: &Map<String, Value>) -> Option<Duration> {
+    let Claims { exp, iat, .. } = former.claims();
+    let seconds = exp.as_secs().checked_sub((*iat)?.as_secs()).filter(|seconds| *seconds > 0)?;
+    let (lifetime, signed) = (Duration::from_secs(seconds), former.signed_claims());
+    let ends = ["lexp", "trial", "trial_exp"];
+    let is_same_end = ends.iter().all(|claim| signed.get(*claim) == claims.get(*claim));
+    Some(if is_same_end { lifetime } else { lifetime.max(LIFETIME) })
 }
 
 /// Refuses unknown claims: a misspelled claim has no effect, and a license without a limit is unlimited.
@@ -328,7 +335,7 @@ fn defaults(
     lifetime: Option<Duration>,
     claims: &Map<String, Value>,
 ) -> anyhow::Result<[(&'static str, Value); 3]> {
-    let lifetime = lifetime.unwrap_or(Duration::from_secs(14 * DAY));
+    let lifetime = lifetime.unwrap_or(LIFETIME);
     let is_trial = claims.get("trial").and_then(Value::as_bool) == Some(true);
     let ends = ["lexp", "trial_exp"].into_iter().filter(|claim| is_trial || *claim == "lexp");
     let ends = ends.filter_map(|claim| claims.get(claim)?.as_u64()).filter(|end| *end > 0);

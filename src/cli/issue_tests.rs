@@ -195,6 +195,31 @@ fn a_request_extends_the_license_only_with_a_flag_or_claim() {
 }
 
 #[test]
+fn a_token_for_a_new_end_of_the_license_is_not_as_short_as_the_rest_of_the_old_one() {
+    let pair = KeyPair::generate(Algorithm::ES256).expect("a key pair");
+    let end = |changes: &Value, flags: &[&str]| {
+        let request = request(&pair, &bought(changes)).to_string();
+        let (code, out, err) = issued(&pair, &[&["--request", "-"], flags].concat(), &request);
+        assert_eq!(code, 0, "{err}");
+        let license = verify(&Token::parse(&out).expect("a token"), &pair.trusted());
+        license.expect("a license").claims().exp.as_secs() - NOW.as_secs()
+    };
+    let (issued_at, hours) = (NOW.as_secs() - DAY / 6, 3600);
+    // Issued for 24 hours, of which 20 are left, because its license ended then.
+    let short = json!({ "iat": issued_at, "exp": issued_at + DAY, "lexp": issued_at + DAY });
+    assert_eq!(end(&short, &[]), 20 * hours, "a renewal alone does not extend the license");
+    assert_eq!(end(&short, &["--expires-in", "365d"]), 14 * DAY);
+    assert_eq!(end(&short, &["--expires-in", "7d"]), 7 * DAY);
+    assert_eq!(end(&short, &["--expires-in", "365d", "--token-expires-in", "1d"]), DAY);
+    assert_eq!(end(&json!({}), &["--expires-in", "365d"]), 30 * DAY, "as long as the former one");
+    let trial = json!({ "iat": issued_at, "exp": issued_at + DAY, "lexp": 0, "trial": true, "trial_exp": issued_at + DAY });
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("claims.json");
+    std::fs::write(&file, r#"{"trial":false}"#).expect("written");
+    assert_eq!(end(&trial, &["--claims", file.to_str().expect("UTF-8")]), 14 * DAY);
+}
+
+#[test]
 fn an_inconsistent_request_is_refused() {
     let pair = KeyPair::generate(Algorithm::ES256).expect("a key pair");
     let good = request(&pair, &bought(&json!({})));

@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::license::{
     Config, KeyFault, Keys, License, MAX_REVOCATIONS_BYTES, RevocationList, Revocations, Token,
-    kept_jwks, verify,
+    kept_jwks, printable, verify,
 };
 use crate::outgoing::{self, Call, Client, MAX_DOCUMENT_BYTES, Proxies};
 use crate::store::{Location, read_kept};
@@ -112,6 +112,31 @@ impl Sources<'_> {
             }
         }
         found
+    }
+
+    /// Why a gate does not use the token of `license.file`, or the stored one, with the setting and the path of each. Nothing is requested;
+    /// a database is not read.
+    pub(super) fn unused(&self) -> Vec<String> {
+        let (mut input, mut out, mut err) = (io::empty(), Vec::new(), io::sink());
+        let mut streams = Streams { input: &mut input, out: &mut out, err: &mut err };
+        let keys = self.keys(&mut streams).map(|(keys, _)| keys).unwrap_or_default();
+        let stored = self.store.join(STORED);
+        let kept = (!self.is_copy).then(|| read_kept(self.store, STORED, MAX_LICENSE_BYTES));
+        let kept = kept.map(|kept| ("store.url", &stored, kept));
+        let mounted =
+            self.config.file.iter().map(|path| ("license.file", path, read_mounted(path)));
+        let unused = mounted.chain(kept).filter_map(|(key, path, content)| {
+            // What cannot be read is another warning, or a fault.
+            let token = Token::from_file(&content.ok()?);
+            let rejection = token.and_then(|token| verify(&token, &keys)).err()?;
+            let unless = match rejection.is_about_keys() && self.config.jwks_url.is_some() {
+                true => "; unless license.jwks_url has newer keys than the last time",
+                false => "",
+            };
+            let path = printable(&path.display().to_string());
+            Some(format!("{key}: a gate does not use the license in {path}: {rejection}{unless}"))
+        });
+        unused.collect()
     }
 
     fn fetch_keys(&self, url: &Uri) -> anyhow::Result<Keys> {

@@ -150,7 +150,18 @@ pub(super) fn log_rekeyed(rekeyed: &Rekeyed) {
             "the key of a license is no longer trusted; unless the key returns, the license becomes invalid in an hour"
         );
     }
+    for lid in BTreeSet::from_iter(&rekeyed.trusted) {
+        tracing::info!(
+            event = "license.key_trusted",
+            license.id = lid,
+            "the key of a license is trusted again"
+        );
+    }
     for lid in BTreeSet::from_iter(&rekeyed.verified) {
-        tracing::info!(license.id = lid, "a stored license verifies now");
+        tracing::info!(
+            event = "license.key_trusted",
+            license.id = lid,
+            "a stored license verifies now"
+        );
     }
 }

@@ -56,6 +56,21 @@ impl Report {
     }
 }
 
+/// Why the check called `name` was skipped, in a few words. `is_verified`: the token verifies; otherwise every check after the one that
+/// failed is skipped.
+pub fn why_skipped(name: &str, is_verified: bool) -> &'static str {
+    match name {
+        _ if !is_verified => "not checked, because a check before it failed",
+        "issuer" => "not configured (license.issuers)",
+        "product" => "not configured (license.product)",
+        "revocation" => "nothing is revoked (license.revocations)",
+        "not_before" => "not in the token (nbf)",
+        "license_expiry" => "not in the token (lexp): no end",
+        "trial" => "not in the token (trial)",
+        _ => "not checked",
+    }
+}
+
 /// A check and its result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {

@@ -33,7 +33,7 @@ mod testing;
 pub use claims::Claims;
 pub use excerpt::{Excerpt, printable};
 pub use idn::ascii_host;
-pub use inspect::{Check, Report, acceptable, inspect, inspect_file};
+pub use inspect::{Check, Report, acceptable, inspect, inspect_file, why_skipped};
 pub use keys::{Algorithm, FileKeys, KeyError, KeyFault, KeyFiles, Keys, keep_jwks, kept_jwks};
 pub(crate) use members::Members;
 pub use mint::{KeyPair, MintError, PrivatePem};

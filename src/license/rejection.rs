@@ -167,7 +167,7 @@ pub enum Rejection {
         from: UnixTime,
     },
     /// The license, its trial or its token has expired.
-    #[error("the {end} expired at {at}: install a renewed token")]
+    #[error("the {end} expired at {at}: {}", next(*end))]
     Expired {
         /// What has expired.
         end: End,
@@ -281,6 +281,15 @@ fn unknown(kid: Option<&Excerpt>) -> String {
         || "this gate trusts no issuer key".to_owned(),
         |kid| format!("no trusted key has the id {kid}"),
     )
+}
+
+/// What to do after an end.
+const fn next(end: End) -> &'static str {
+    match end {
+        End::License => "install the next license, or renew this one if the issuer has extended it",
+        End::Trial => "install a license, or renew this one if the issuer has extended the trial",
+        End::Token => "renew it, or install a renewed token",
+    }
 }
 
 fn issued_by(issuer: Option<&Excerpt>) -> String {

@@ -15,7 +15,7 @@ use super::news::{Announced, EndWarning, GraceWarning, News, end_warnings, grace
 use crate::clock::{Clock, UnixTime};
 use crate::license::{License, Policy, Source, Standing, Status, Token};
 use crate::rules::{LicenseNow, Published, Requirement};
-use crate::store::{Candidate, Error, Housekeeping, InForce, Reader, Writer};
+use crate::store::{Candidate, Error, Housekeeping, InForce, Reader, Snapshot, Writer};
 
 /// How often the newest time seen is stored and the clock is checked.
 const KEEP_TIME: Duration = Duration::from_secs(300);
@@ -36,7 +36,7 @@ pub struct Monitor {
 /// What was logged last.
 #[derive(Debug, Default)]
 struct Logged {
-    in_force: Option<(Source, Status, Option<Token>)>,
+    in_force: Option<Summary>,
     near: Vec<(EndWarning, String)>,
     graces: Vec<GraceWarning>,
     lacking: Vec<(String, String)>,
@@ -112,7 +112,7 @@ impl Monitor {
         }
         .into_iter()
         .partition::<Vec<_>, _>(|warning| warning.from <= now);
-        self.logged.in_force(&in_force);
+        self.logged.in_force(&in_force, &snapshot);
         if let Some(license) = &in_force.license {
             near.iter().for_each(|warning| self.logged.near(license, warning));
         }
@@ -175,12 +175,13 @@ impl Logged {
     /// The start logs the license itself. A warning follows it if there is none, or none that is valid.
     fn at_first(in_force: &InForce) -> Self {
         let is_valid = in_force.license.is_some() && in_force.standing.reason().is_none();
-        Self { in_force: is_valid.then(|| summary(in_force)), ..Self::default() }
+        Self { in_force: is_valid.then(|| summary(in_force, None)), ..Self::default() }
     }
 
     /// Logs which license is in force, if that has changed.
-    fn in_force(&mut self, in_force: &InForce) {
-        let now = Some(summary(in_force));
+    fn in_force(&mut self, in_force: &InForce, snapshot: &Snapshot) {
+        let unused = snapshot.unused_instead().map(|(source, unused)| unused.clause(source));
+        let now = Some(summary(in_force, unused.clone()));
         if self.in_force == now {
             return;
         }
@@ -192,7 +193,9 @@ impl Logged {
         let reason = standing.reason().map(|reason| reason.to_string());
         let status = standing.status().code();
         match (license, reason) {
-            (None, _) => tracing::warn!(event = "license.none", "no license is in force"),
+            (None, _) => {
+                tracing::warn!(event = "license.none", reason = unused, "no license is in force");
+            }
             (Some(_), None) => {
                 tracing::info!(license.id = id, license.jti = jti, source = source.as_str(), %why, status, "a license is in force");
             }
@@ -238,9 +241,12 @@ impl Logged {
     }
 }
 
-fn summary(in_force: &InForce) -> (Source, Status, Option<Token>) {
+/// Source, status and token of the license in force, and why what is there instead of one is not used.
+type Summary = (Source, Status, Option<Token>, Option<String>);
+
+fn summary(in_force: &InForce, unused: Option<String>) -> Summary {
     let token = in_force.license.as_ref().map(|license| license.token().clone());
-    (in_force.source, in_force.standing.status(), token)
+    (in_force.source, in_force.standing.status(), token, unused)
 }
 
 /// Announces changes of the license in force as events.

@@ -70,7 +70,7 @@ pub use layout::Document;
 pub use postgres::{Database, ImportError, Imported, UrlError, import};
 pub use record::{Action, AuditRecord, Brief, By, Outcome};
 pub use replicas::Others;
-pub use snapshot::{Candidate, InForce, KEY_GRACE, LicenseTrust, Render, Snapshot};
+pub use snapshot::{Candidate, InForce, KEY_GRACE, LicenseTrust, Render, Snapshot, Unused};
 pub use state::{Origin, Rekeyed};
 pub use tag::{Earlier, Expected, Tag};
 

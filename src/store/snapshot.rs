@@ -101,9 +101,10 @@ impl Candidate {
         self.untrusted.is_none()
     }
 
-    /// When [`KEY_GRACE`] ends, if its key is not trusted.
-    pub fn untrusted_at(&self) -> Option<UnixTime> {
-        self.untrusted.as_ref().map(|(since, _)| since.saturating_add(KEY_GRACE))
+    /// When [`KEY_GRACE`] ends and why its key is not trusted, if it is not.
+    pub fn key_lost(&self) -> Option<(UnixTime, &Rejection)> {
+        let (since, reason) = self.untrusted.as_ref()?;
+        Some((since.saturating_add(KEY_GRACE), reason))
     }
 
     fn offer(&self, policy: &Policy, now: UnixTime) -> Offer {
@@ -118,6 +119,54 @@ pub(super) enum KeyChange {
     None,
     Lost,
     Regained,
+}
+
+/// Why what a source has is not used as a license.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unused {
+    /// The token does not verify.
+    Rejected(Rejection),
+    /// The source cannot be read. The text is the cause, without a path.
+    Unreadable(String),
+}
+
+impl Unused {
+    /// A stable code of the reason.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Rejected(rejection) => rejection.code(),
+            Self::Unreadable(_) => "unreadable",
+        }
+    }
+
+    /// Whether `source` may still have the token of a license, which other keys or a repair make usable.
+    pub const fn is_kept(&self) -> bool {
+        match self {
+            Self::Rejected(rejection) => rejection.is_about_keys(),
+            Self::Unreadable(_) => true,
+        }
+    }
+
+    /// What is wrong and what to do, in a clause.
+    pub fn clause(&self, source: Source) -> String {
+        match (self, source) {
+            (Self::Rejected(reason), Source::File) => {
+                format!("license.file has a token, but it is not used: {reason}")
+            }
+            (Self::Rejected(reason), Source::Store | Source::Nowhere) => {
+                format!("a license is stored, but it is not used: {reason}")
+            }
+            (Self::Unreadable(cause), Source::File) => {
+                format!(
+                    "license.file cannot be read ({cause}): correct its path or its permissions"
+                )
+            }
+            (Self::Unreadable(_), Source::Store | Source::Nowhere) => {
+                "the stored license cannot be read: see the event store.attention in the gate's log"
+                    .to_owned()
+            }
+        }
+    }
 }
 
 /// The license in force at a moment, with its standing and the reasons.
@@ -144,8 +193,8 @@ pub struct Snapshot {
     tag: Tag,
     /// The stored token, verified or not.
     stored: Option<Token>,
-    /// Why the token of `license.file`, and the stored one, does not verify, if a key is missing for it.
-    unverified: [Option<Rejection>; 2],
+    /// Why the content of `license.file`, and the stored one, is not used.
+    unused: [Option<Unused>; 2],
     /// When the waiting license of `license.file` starts.
     waits_for: Option<UnixTime>,
     judged: AtomicU64,
@@ -163,7 +212,7 @@ impl Snapshot {
         let absent = render(Status::NotFound, None);
         let judged = AtomicU64::new(UNJUDGED);
         let tag = Tag::of(None, None);
-        let (stored, unverified, waits_for) = (None, [None, None], None);
+        let (stored, unused, waits_for) = (None, [None, None], None);
         Self {
             file,
             store,
@@ -173,7 +222,7 @@ impl Snapshot {
             revision,
             tag,
             stored,
-            unverified,
+            unused,
             waits_for,
             judged,
         }
@@ -184,9 +233,9 @@ impl Snapshot {
         Self { stored, tag, ..self }
     }
 
-    /// Notes why the token of `license.file`, and the stored one, does not verify.
-    pub(super) fn lacking_keys(self, unverified: [Option<Rejection>; 2]) -> Self {
-        Self { unverified, ..self }
+    /// Notes why the content of `license.file`, and the stored one, is not used.
+    pub(super) fn not_using(self, unused: [Option<Unused>; 2]) -> Self {
+        Self { unused, ..self }
     }
 
     /// Notes that a license waits that starts at `start`.
@@ -238,12 +287,38 @@ impl Snapshot {
         tag::earlier(tag, self.stored.as_ref(), self.former.iter().map(|former| &**former))
     }
 
-    /// Why there is a token in `source` that is not in force: no trusted key verifies it.
-    pub fn unverified(&self, source: Source) -> Option<&Rejection> {
+    /// Why what `source` has is not used as a license.
+    pub fn unused(&self, source: Source) -> Option<&Unused> {
         match source {
             Source::Nowhere => None,
-            Source::File => self.unverified[0].as_ref(),
-            Source::Store => self.unverified[1].as_ref(),
+            Source::File => self.unused[0].as_ref(),
+            Source::Store => self.unused[1].as_ref(),
+        }
+    }
+
+    /// If no source has a license: what is there and is not used, the stored one first.
+    pub fn unused_instead(&self) -> Option<(Source, &Unused)> {
+        if self.file.is_some() || self.store.is_some() {
+            return None;
+        }
+        let found = |source| Some((source, self.unused(source)?));
+        [Source::Store, Source::File].into_iter().find_map(found)
+    }
+
+    /// The end of [`KEY_GRACE`] and the reason, if the license in force at `now` has lost its key.
+    pub fn key_lost(&self, now: UnixTime) -> Option<(UnixTime, &Rejection)> {
+        self.candidate(self.judge(now).0)?.key_lost()
+    }
+
+    /// What is wrong with the license in force at `now`, and what to do, in a clause. `None`: nothing.
+    pub fn concern(&self, now: UnixTime) -> Option<String> {
+        let InForce { license, standing, .. } = self.in_force(now);
+        match (license, standing.reason()) {
+            (None, _) => self.unused_instead().map(|(source, unused)| unused.clause(source)),
+            (Some(_), Some(reason)) => Some(reason.to_string()),
+            (Some(_), None) => self.key_lost(now).map(|(until, reason)| {
+                format!("the key of the license is no longer trusted, and the license becomes invalid at {until}: {reason}")
+            }),
         }
     }
 
@@ -306,7 +381,7 @@ impl Snapshot {
                 claims.trial_ends_at(),
                 Some(claims.exp.saturating_add(leeway)),
                 claims.plausible_from(),
-                candidate.untrusted_at(),
+                candidate.key_lost().map(|(until, _)| until),
             ]
         });
         let waits_for = self.waits_for.map(|start| start.saturating_sub(leeway));

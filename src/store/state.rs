@@ -15,7 +15,7 @@ use super::error::{ChangeError, Offering, RevokeError, StoreFault};
 use super::history::{History, Replaced};
 use super::record::{Action, AuditRecord, Brief, By, Outcome};
 use super::revoked::Lists;
-use super::snapshot::{Candidate, KeyChange, LicenseTrust, Render, Snapshot};
+use super::snapshot::{Candidate, KeyChange, LicenseTrust, Render, Snapshot, Unused};
 use super::tag::{Expected, Tag};
 use crate::clock::UnixTime;
 use crate::license::{
@@ -52,6 +52,8 @@ pub(super) struct Slot {
     unverified: Option<Token>,
     /// Whether `unverified` came while the gate ran: its times must then be plausible.
     was_offered: bool,
+    /// Why its present content is not used, whichever keys are trusted.
+    unused: Option<Unused>,
 }
 
 impl Slot {
@@ -59,9 +61,10 @@ impl Slot {
         self.candidate.as_ref().map(Candidate::license)
     }
 
-    /// Why its token does not verify, if it waits for a key.
-    fn lacks_key(&self, keys: &Keys) -> Option<Rejection> {
-        verify(self.unverified.as_ref()?, keys).err()
+    /// Why its present content is not used.
+    fn not_used(&self, keys: &Keys) -> Option<Unused> {
+        let unverified = self.unverified.as_ref().and_then(|token| verify(token, keys).err());
+        unverified.map(Unused::Rejected).or_else(|| self.unused.clone())
     }
 }
 
@@ -184,6 +187,8 @@ pub(super) enum Notice {
 pub struct Rekeyed {
     /// `lid`s of licenses with a key that is no longer trusted. They stay in force for [`super::KEY_GRACE`].
     pub untrusted: Vec<String>,
+    /// `lid`s of licenses with a key that is trusted again.
+    pub trusted: Vec<String>,
     /// `lid`s of licenses that verify now, and did not before.
     pub verified: Vec<String>,
 }
@@ -245,7 +250,7 @@ impl State {
         )
         .waiting_for(waiting.and_then(|license| license.claims().starts_at()))
         .storing(self.stored().map(|stored| stored.token.clone()), self.tag())
-        .lacking_keys([&self.file, &self.store].map(|slot| slot.lacks_key(&self.trust.keys)))
+        .not_using([&self.file, &self.store].map(|slot| slot.not_used(&self.trust.keys)))
     }
 
     /// The revision of the stored license.
@@ -406,21 +411,25 @@ impl Step {
                 if error.kind() != io::ErrorKind::NotFound || self.state.file.candidate.is_some() {
                     self.refuse_file("unreadable");
                 }
+                // The path is in the log, which fewer people can read.
+                self.not_using_file(Some(Unused::Unreadable(error.kind().to_string())));
                 Offering::Unreadable(error)
             }
             Content::NoToken(rejection) => {
                 self.refuse_file(rejection.code());
+                self.not_using_file(Some(Unused::Rejected(rejection.clone())));
                 Offering::Refused(rejection)
             }
             Content::Token(token, _)
                 if self.state.file.license().is_some_and(|held| *held.token() == token) =>
             {
                 (self.state.file.waiting, self.state.file.unverified) = (None, None);
+                self.not_using_file(None);
                 Offering::Same
             }
             Content::Token(token, verified) => match self.judge_file(verified, is_new) {
                 Ok(license) => {
-                    self.state.file.unverified = None;
+                    (self.state.file.unverified, self.state.file.unused) = (None, None);
                     let offering = self.take_file(license);
                     // A waiting license changes the next turn of the snapshot, too.
                     self.effects.publish = true;
@@ -432,14 +441,22 @@ impl Step {
                         self.want_key(&rejection);
                         let file = &mut self.state.file;
                         (file.unverified, file.was_offered) = (Some(token), is_new);
+                        self.effects.publish = true;
                         Offering::Unverified(rejection)
                     } else {
+                        self.not_using_file(Some(Unused::Rejected(rejection.clone())));
                         Offering::Refused(rejection)
                     }
                 }
             },
         };
         self.effects.offering = Some(offering);
+    }
+
+    /// Notes why the present content of the file is not used.
+    fn not_using_file(&mut self, unused: Option<Unused>) {
+        self.effects.publish |= self.state.file.unused != unused;
+        self.state.file.unused = unused;
     }
 
     /// A license that comes while the gate runs needs plausible times, too.
@@ -491,6 +508,7 @@ impl Step {
             self.effects.lines.push(Line { record, taken: None });
             self.changed();
         }
+        self.effects.publish = true;
     }
 
     fn refuse_file(&mut self, reason: &str) {
@@ -506,8 +524,10 @@ impl Step {
         for slot in [&mut self.state.file, &mut self.state.store] {
             let Some(candidate) = &mut slot.candidate else { continue };
             let lid = candidate.license().claims().lid.clone();
-            if candidate.check_keys(&keys, self.now) == KeyChange::Lost {
-                self.effects.rekeyed.untrusted.push(lid);
+            match candidate.check_keys(&keys, self.now) {
+                KeyChange::Lost => self.effects.rekeyed.untrusted.push(lid),
+                KeyChange::Regained => self.effects.rekeyed.trusted.push(lid),
+                KeyChange::None => {}
             }
         }
         self.verify_store(&keys);
@@ -548,6 +568,7 @@ impl Step {
             Err(rejection) if rejection.is_about_keys() => self.state.file.unverified = Some(token),
             Err(rejection) => {
                 self.refuse_file(rejection.code());
+                self.state.file.unused = Some(Unused::Rejected(rejection.clone()));
                 self.effects.notices.push(Notice::FileNotUsed(rejection));
             }
         }
@@ -626,10 +647,10 @@ impl Step {
             return;
         };
         // The token that waited for its key has been replaced.
-        self.state.store.unverified = None;
+        (self.state.store.unverified, self.state.store.unused) = (None, None);
         let token = match Token::from_file(content) {
             Ok(token) => token,
-            Err(reason) => return self.effects.faults.push(StoreFault::Forged { reason }),
+            Err(reason) => return self.forged(reason),
         };
         if self.state.store.license().is_some_and(|held| *held.token() == token) {
             return;
@@ -646,9 +667,15 @@ impl Step {
                     self.want_key(&reason);
                     self.state.store.unverified = Some(token);
                 }
-                self.effects.faults.push(StoreFault::Forged { reason });
+                self.forged(reason);
             }
         }
+    }
+
+    /// The token in the database does not verify.
+    fn forged(&mut self, reason: Rejection) {
+        self.state.store.unused = Some(Unused::Rejected(reason.clone()));
+        self.effects.faults.push(StoreFault::Forged { reason });
     }
 }
 
@@ -667,6 +694,9 @@ impl Step {
             self.adopt_list(kept.revocations.as_deref());
         }
         self.state.is_unread = kept.is_unread;
+        if kept.is_unread {
+            self.state.store.unused = Some(Unused::Unreadable(String::new()));
+        }
         if let Some(content) = &kept.token {
             self.load_token(content);
             if self.state.store.candidate.is_none() {
@@ -700,7 +730,10 @@ impl Step {
                 self.effects.faults.push(StoreFault::NotTrusted { reason });
                 self.state.store.unverified = token.ok();
             }
-            Err(reason) => self.effects.set_aside = Some(reason),
+            Err(reason) => {
+                self.state.store.unused = Some(Unused::Rejected(reason.clone()));
+                self.effects.set_aside = Some(reason);
+            }
         }
     }
 

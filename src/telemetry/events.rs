@@ -209,7 +209,7 @@ pub const EVENTS: &[LogEvent] = &[
         "gate.grace_ending",
         WARN,
         "The license has expired, and within a day a gate rule begins to refuse requests.",
-        "Renew the license before `until`.",
+        "Before `until`, renew an ended token; for an ended license, install the next one, or renew it if the issuer has extended it.",
     ),
     event(
         "gate.panicked",
@@ -281,7 +281,7 @@ pub const EVENTS: &[LogEvent] = &[
         "license.expires_soon",
         WARN,
         "The license, its trial or its token ends within its warning days.",
-        "Renew the license, or ask the issuer for a new one.",
+        "Renew the token; for the license or its trial, install the next license, or renew this one if the issuer has extended it.",
     ),
     event(
         "license.key_lost",
@@ -289,7 +289,18 @@ pub const EVENTS: &[LogEvent] = &[
         "The key of the license is not trusted any more; the license counts for one more hour.",
         "Put the key back, or install a license that is signed with a trusted key.",
     ),
-    event("license.none", WARN, "No license is in force.", "Install a license."),
+    event(
+        "license.key_trusted",
+        INFO,
+        "The key of a license is trusted again, or for the first time.",
+        NOTHING,
+    ),
+    event(
+        "license.none",
+        WARN,
+        "No license is in force; `reason` says why one that is stored, or in `license.file`, is not used.",
+        "Do as `reason` says; without it, install a license.",
+    ),
     event("license.none_to_remove", INFO, "A removal found no stored license.", NOTHING),
     event(
         "license.not_valid",

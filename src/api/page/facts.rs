@@ -9,7 +9,7 @@ use super::words::{self, Advice, Tone};
 use crate::clock::UnixTime;
 use crate::feed::Progress;
 use crate::license::{Claims, End, License, Rejection, Source, Standing};
-use crate::store::{InForce, Snapshot};
+use crate::store::{Candidate, Former, InForce, Snapshot, Unused};
 
 /// What the page shows.
 #[derive(Debug)]
@@ -51,6 +51,8 @@ pub(super) struct Audited {
     pub(super) reason: String,
     /// `lid` of the license that it is about.
     pub(super) license: String,
+    /// `jti` and `lid` of the license before.
+    old: Option<(String, String)>,
 }
 
 impl Audited {
@@ -73,13 +75,33 @@ impl Audited {
             outcome: text(&line["outcome"]),
             reason: text(&line["reason"]),
             license: license.map(|license| text(&license["lid"])).unwrap_or_default(),
+            old: line["old"]
+                .is_object()
+                .then(|| (text(&line["old"]["jti"]), text(&line["old"]["lid"]))),
         })
+    }
+
+    /// Whether it may be the change that replaced `former`.
+    fn replaced(&self, former: &Former) -> bool {
+        let (jti, lid) = (former.claims.jti.as_deref().unwrap_or_default(), &*former.claims.lid);
+        let is_change = self.outcome == "ok" && self.action != "file" && self.reason.is_empty();
+        // A token that does not verify is not named.
+        let is_it = self
+            .old
+            .as_ref()
+            .is_none_or(|(old_jti, old_lid)| (&**old_jti, &**old_lid) == (jti, lid));
+        is_change && is_it && self.time == former.replaced_at.to_string()
     }
 }
 
 impl Facts {
     pub(super) fn license(&self) -> Option<&License> {
         self.in_force.license.as_deref()
+    }
+
+    /// Whether no source has anything that could be a license.
+    pub(super) fn is_nothing_there(&self) -> bool {
+        self.license().is_none() && self.snapshot.unused_instead().is_none()
     }
 
     pub(super) fn claims(&self) -> Option<&Claims> {
@@ -97,7 +119,24 @@ impl Facts {
     /// Whether there is a stored license to remove.
     pub(super) fn is_anything_stored(&self) -> bool {
         let store = Source::Store;
-        self.snapshot.candidate(store).is_some() || self.snapshot.unverified(store).is_some()
+        self.snapshot.candidate(store).is_some()
+            || self.snapshot.unused(store).is_some_and(Unused::is_kept)
+    }
+
+    /// The change that replaced each former license, newest first; `None`: the lines of the audit log that were read do not have it.
+    ///
+    /// Several changes may have the same second. The log and the history are in the order of the changes, so that the change of an older
+    /// entry is always a later one of these lines.
+    pub(super) fn replacements(&self) -> Vec<Option<&Audited>> {
+        let lines = self.audit.as_ref().and_then(|audit| audit.as_deref().ok()).unwrap_or_default();
+        let mut left = lines;
+        let replacement = |former: &Arc<Former>| {
+            let at = left.iter().position(|line| line.replaced(former))?;
+            let (line, older) = left.get(at..)?.split_first()?;
+            left = older;
+            Some(line)
+        };
+        self.snapshot.former().iter().map(replacement).collect()
     }
 
     /// The last renewal, by this gate in this run or, as far as the audit log shows it, before and by other replicas.
@@ -141,9 +180,8 @@ impl Facts {
         let license_end = self.claims().and_then(Claims::license_ends_at);
         let advice = match &self.in_force.standing {
             Standing::Absent => {
-                let sources = [Source::Store, Source::File];
-                let waits = sources.into_iter().find_map(|source| self.snapshot.unverified(source));
-                waits.map_or_else(words::absent, |reason| words::unverified(&reason.to_string()))
+                let unused = self.snapshot.unused_instead();
+                unused.map_or_else(words::absent, |(source, unused)| words::unused(source, unused))
             }
             Standing::Active => return self.about_valid(),
             Standing::Early { from } => words::early(*from, now),
@@ -166,11 +204,8 @@ impl Facts {
         let Some(claims) = self.claims() else { return (words::absent(), false) };
         let (now, renews) = (self.now, self.renewal.is_on);
         let candidate = self.snapshot.candidate(self.in_force.source);
-        if let Some(until) = candidate.and_then(crate::store::Candidate::untrusted_at) {
-            let keys = &self.snapshot.trust().keys;
-            let reason = self.license().and_then(|license| keys.trusts(license).err());
-            let reason = reason.map(|reason| reason.to_string()).unwrap_or_default();
-            return (words::key_lost(until, &reason), false);
+        if let Some((until, reason)) = candidate.and_then(Candidate::key_lost) {
+            return (words::key_lost(until, &reason.to_string()), false);
         }
         let soon = self.ends().into_iter().filter(|line| line.warns <= now);
         if let Some(line) = soon.min_by_key(|line| line.end) {

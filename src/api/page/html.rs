@@ -9,8 +9,7 @@ use super::form::{Action, Form};
 use super::sign::{class, sign};
 use super::timeline;
 use super::words::{self, Advice, Tone};
-use crate::clock::UnixTime;
-use crate::license::{CheckResult, Claims, License, Report, Source, acceptable};
+use crate::license::{CheckResult, Claims, License, Report, Source, acceptable, why_skipped};
 use crate::store::{Earlier, Former};
 
 /// Where a fault is shown.
@@ -140,7 +139,7 @@ pub(super) fn page(facts: &Facts, shown: &Shown, root: &str) -> String {
     let instance = facts.snapshot.policy().root_url.as_str();
     let prefix =
         if shown.fault.is_some() || shown.changed.is_some() { words::ERROR_TITLE } else { "" };
-    let state = if facts.license().is_some() { badge(tone) } else { words::ABSENT };
+    let state = if facts.is_nothing_there() { words::ABSENT } else { badge(tone) };
     let title = format!("{prefix}{state} \u{2013} {}", words::TITLE);
     // A reader with a good license looks for its facts; another one has something to do.
     let is_good = advice.first().is_some_and(|advice| advice.tone == Tone::Good);
@@ -187,13 +186,16 @@ fn status(facts: &Facts, advice: &[Advice], tone: Tone) -> Markup {
                     (sign(advice.tone))
                     div {
                         @if at == 0 {
-                            p class="badge" { (if facts.license().is_some() { badge(advice.tone) } else { words::ABSENT }) }
+                            p class="badge" { (if facts.is_nothing_there() { words::ABSENT } else { badge(advice.tone) }) }
                             h2 id="state" { (advice.says) }
                         } @else {
                             h3 { (advice.says) }
                         }
                         p { (advice.todo) }
-                        @if at == 0 && advice.tone != Tone::Good && may_renew(facts) { (renew(facts)) }
+                        @if at == 0 && advice.tone != Tone::Good && may_renew(facts) {
+                            (renew(facts))
+                            p class="hint" { (words::RENEW_HINT) }
+                        }
                     }
                 }
             }
@@ -356,8 +358,13 @@ fn result(facts: &Facts, report: &Report) -> Markup {
                         };
                         li class=(state) {
                             (words::check(check.name)) ": " strong { (words::result(&check.result)) }
-                            @if let CheckResult::Failed(reason) = &check.result {
-                                " \u{2013} " (words::sentence(&reason.to_string()))
+                            @match &check.result {
+                                CheckResult::Passed => {}
+                                CheckResult::Failed(reason) => { " \u{2013} " (words::sentence(&reason.to_string())) }
+                                CheckResult::Skipped if report.license.is_some() => {
+                                    " \u{2013} " (why_skipped(check.name.as_str(), true))
+                                }
+                                CheckResult::Skipped => {}
                             }
                         }
                     }
@@ -571,6 +578,7 @@ fn renewal(facts: &Facts, shown: &Shown) -> Markup {
                         button name="action" value="request" class="plain" aria-describedby="request-hint" { (words::REQUEST) }
                     }
                 }
+                @if may_renew(facts) { p class="hint" { (words::RENEW_HINT) } }
                 p class="hint" id="request-hint" { (words::REQUEST_HINT) }
             }
         }
@@ -580,6 +588,7 @@ fn renewal(facts: &Facts, shown: &Shown) -> Markup {
 fn history(facts: &Facts, shown: &Shown) -> Markup {
     let fault = shown.fault_of(Field::History).filter(|_| shown.changed.is_none());
     let former = facts.snapshot.former();
+    let replacements = facts.replacements();
     html! {
         section class="card" id="history" tabindex="-1" aria-labelledby="history-title" {
             h2 id="history-title" { (words::HISTORY) }
@@ -592,7 +601,8 @@ fn history(facts: &Facts, shown: &Shown) -> Markup {
                             let stored = facts.snapshot.candidate(Source::Store)?;
                             Some(stored.license().claims())
                         });
-                        li { (entry(facts, it, newer)) }
+                        @let by = replacements.get(at).copied().flatten();
+                        li { (entry(facts, it, by, newer)) }
                     }
                 }
             }
@@ -601,7 +611,7 @@ fn history(facts: &Facts, shown: &Shown) -> Markup {
 }
 
 /// A former license: what replaced it, and the button that restores it.
-fn entry(facts: &Facts, former: &Former, newer: Option<&Claims>) -> Markup {
+fn entry(facts: &Facts, former: &Former, by: Option<&Audited>, newer: Option<&Claims>) -> Markup {
     let policy = facts.snapshot.policy();
     let refused = match &former.license {
         Ok(license) => {
@@ -614,8 +624,8 @@ fn entry(facts: &Facts, former: &Former, newer: Option<&Claims>) -> Markup {
         div class="entry" {
             p class="former" { (words::former(&former.claims)) }
             p class="hint" {
-                (words::REPLACED) " " (words::moment(former.replaced_at))
-                @if let Some(by) = replaced_by(facts, former.replaced_at) { " \u{2013} " (who(by)) " " (words::audited(&by.action, &by.outcome)) }
+                (words::REPLACED) " " (words::instant(former.replaced_at))
+                @if let Some(by) = by { " \u{2013} " (who(by)) " " (words::audited(&by.action, &by.outcome)) }
             }
             @if let Some(newer) = newer {
                 @let all = compared(Some(&former.claims), newer);
@@ -642,12 +652,6 @@ fn entry(facts: &Facts, former: &Former, newer: Option<&Claims>) -> Markup {
     }
 }
 
-fn replaced_by(facts: &Facts, at: UnixTime) -> Option<&Audited> {
-    let Some(Ok(lines)) = &facts.audit else { return None };
-    let time = at.to_string();
-    lines.iter().find(|line| line.time == time && line.outcome == "ok")
-}
-
 fn who(line: &Audited) -> Markup {
     html! {
         (words::named(&line.actor))
@@ -671,7 +675,7 @@ fn sources(facts: &Facts) -> Markup {
                         (words::source(in_force.source)) " \u{2013} " (words::why(in_force.why))
                     }))
                 }
-                @if facts.license().is_some() || facts.snapshot.unverified(other).is_some() {
+                @if facts.license().is_some() || facts.snapshot.unused(other).is_some() {
                     (row(words::OTHER_SOURCE, &other_source(facts, other)))
                 }
                 (row(words::KEYS, &html! {
@@ -696,7 +700,7 @@ fn other_source(facts: &Facts, source: Source) -> Markup {
     let name = if source == Source::File { "license.file" } else { "the store" };
     let found = facts.snapshot.candidate(source);
     let standing = found.map(|it| it.standing(facts.snapshot.policy(), facts.now));
-    let unverified = facts.snapshot.unverified(source).map(ToString::to_string);
+    let unused = facts.snapshot.unused(source).map(words::unused_why);
     html! {
         (name) ": "
         @match (found.map(|it| it.license()), standing) {
@@ -704,7 +708,7 @@ fn other_source(facts: &Facts, source: Source) -> Markup {
                 (words::named(&License::claims(license).lid)) ", "
                 (words::standing(standing.is_active(), standing.reason().map(|it| it.to_string())))
             }
-            _ => { (words::standing(false, unverified)) }
+            _ => { (words::standing(false, unused)) }
         }
     }
 }
@@ -751,7 +755,7 @@ fn audit_table(lines: &[Audited]) -> Markup {
 /// The time of a line of the audit log.
 fn stamp(line: &Audited) -> Markup {
     match line.at() {
-        Some(at) => words::moment(at),
+        Some(at) => words::instant(at),
         None => html! { (words::bounded(&line.time)) },
     }
 }

@@ -14,11 +14,12 @@
     const date = { day: 'numeric', month: 'long', year: 'numeric' };
     const day = new Intl.DateTimeFormat(undefined, { ...date, month: 'short' });
     const format = new Intl.DateTimeFormat(undefined, { ...date, hour: 'numeric', minute: '2-digit', timeZoneName: 'short' });
+    const instant = new Intl.DateTimeFormat(undefined, { ...date, hour: 'numeric', minute: '2-digit', second: '2-digit', timeZoneName: 'short' });
     for (const time of from.querySelectorAll('time[datetime]')) {
       const at = new Date(time.dateTime);
       if (isNaN(at)) continue;
       time.title = format.format(at);
-      time.textContent = (time.className === 'day' ? day : format).format(at);
+      time.textContent = ({ day, instant }[time.className] || format).format(at);
     }
   }
 

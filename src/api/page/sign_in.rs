@@ -12,6 +12,7 @@ use maud::html;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::super::context::Api;
+use super::super::error;
 use super::form::Form;
 use super::response::{base, page, root, see};
 use super::{html as markup, words};
@@ -92,6 +93,10 @@ fn explained(api: &Api, head: &Parts, denied: Denied) -> Problem {
     let (title, content, rotate) = match &denied {
         Denied::Forbidden { action, name } => {
             (words::FORBIDDEN, words::forbidden(name, action.permission()), false)
+        }
+        Denied::Unavailable(error) if error.is_response() => {
+            let content = html! { p { (words::sentence(&error::unchecked(error))) } };
+            (words::UNCHECKED, content, false)
         }
         Denied::Unavailable(_) => {
             let content = html! {

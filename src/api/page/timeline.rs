@@ -18,6 +18,8 @@ const MAX_GRACES: usize = 4;
 pub(super) fn lines(facts: &Facts) -> Markup {
     let Some(claims) = facts.claims() else { return html! {} };
     let license_start = claims.starts_at().or(claims.iat);
+    let has_started = license_start.is_some_and(|start| start <= facts.now);
+    let starts = if has_started { words::STARTED } else { words::STARTS };
     let issued = claims.iat;
     // A grace begins at the first end.
     let graces = facts.rules.grace_ends();
@@ -27,11 +29,11 @@ pub(super) fn lines(facts: &Facts) -> Markup {
     };
     let endless = claims.license_ends_at().is_none() && claims.trial_ends_at().is_none();
     html! {
-        @if endless { (line(words::LICENSE_LINE, words::STARTS, license_start, None, &[], facts.now)) }
+        @if endless { (line(words::LICENSE_LINE, starts, license_start, None, &[], facts.now)) }
         @for ending in facts.ends() {
             @match ending.what {
-                End::License => { (line(words::LICENSE_LINE, words::STARTS, license_start, Some(ending), graces_of(ending), facts.now)) }
-                End::Trial => { (line(words::TRIAL_LINE, words::STARTS, license_start, Some(ending), graces_of(ending), facts.now)) }
+                End::License => { (line(words::LICENSE_LINE, starts, license_start, Some(ending), graces_of(ending), facts.now)) }
+                End::Trial => { (line(words::TRIAL_LINE, starts, license_start, Some(ending), graces_of(ending), facts.now)) }
                 End::Token => { (line(words::TOKEN_LINE, words::ISSUED, issued, Some(ending), graces_of(ending), facts.now)) }
             }
         }

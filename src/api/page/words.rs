@@ -10,8 +10,11 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use crate::clock::UnixTime;
-use crate::license::{CheckName, CheckResult, Claims, End, Rejection, RootUrl, Why, printable};
+use crate::license::{
+    CheckName, CheckResult, Claims, End, Rejection, RootUrl, Source, Why, printable,
+};
 use crate::rules::{Closed, Methods, Missing, Requirement, State};
+use crate::store::Unused;
 
 /// Longest text of a claim that is shown, in characters.
 const MAX_CHARS: usize = 120;
@@ -54,6 +57,7 @@ pub(super) const LICENSE_LINE: &str = "License";
 pub(super) const TOKEN_LINE: &str = "Token";
 pub(super) const TRIAL_LINE: &str = "Trial";
 pub(super) const STARTS: &str = "Starts";
+pub(super) const STARTED: &str = "Started";
 pub(super) const ISSUED: &str = "Issued";
 pub(super) const WARNS: &str = "Warning from";
 pub(super) const ENDS: &str = "Ends";
@@ -97,6 +101,7 @@ pub(super) const LESS: &str = "less than before";
 
 pub(super) const RENEWAL: &str = "Renewal";
 pub(super) const RENEW: &str = "Renew now";
+pub(super) const RENEW_HINT: &str = "\u{201c}Renew now\u{201d} requests a newer token of this license from the issuer. It changes the end of the license only if the issuer has extended the license.";
 pub(super) const RENEWING: &str = "Asking the issuer for a new token \u{2026}";
 pub(super) const REQUEST: &str = "Download a renewal request";
 pub(super) const REQUEST_HINT: &str = "For a gate without a connection to the issuer: send this file to the issuer, who answers with a new token. The file contains the license: give it to nobody else.";
@@ -136,6 +141,7 @@ pub(super) const INSTANCE: &str = "URL of this instance";
 pub(super) const REMOVE_DO: &str = "Remove";
 
 pub(super) const FORBIDDEN: &str = "You may not see the license";
+pub(super) const UNCHECKED: &str = "You cannot be identified";
 pub(super) const DOWN: &str = "The dashboard does not respond";
 pub(super) const DOWN_WHY: &str = "The gate identifies you through the dashboard. Until the dashboard responds, nobody can be identified, and the license is not shown.";
 pub(super) const DOWN_TODO: &str = "On the host of the gate, this command shows the state of the license, with the address of admin.listen:";
@@ -200,6 +206,12 @@ pub(super) fn bounded(text: &str) -> String {
 /// A moment, to the minute, in UTC. The script of the page changes it to the reader's zone.
 pub(super) fn moment(at: UnixTime) -> Markup {
     html! { time datetime=(at) { (date(at)) ", " (hour(at)) " UTC" } }
+}
+
+/// A moment, to the second, in UTC: several changes may have the same minute. The script of the page changes it to the reader's zone.
+pub(super) fn instant(at: UnixTime) -> Markup {
+    let text = at.to_string();
+    html! { time class="instant" datetime=(at) { (date(at)) ", " (text.get(11..19).unwrap_or_default()) " UTC" } }
 }
 
 /// A day, in UTC and short: three of them stand below a time line. The script of the page changes it to the reader's zone.
@@ -291,7 +303,7 @@ pub(super) const fn check(name: CheckName) -> &'static str {
     }
 }
 
-/// The result of a check in a word.
+/// The result of a check in a few words.
 pub(super) const fn result(result: &CheckResult) -> &'static str {
     match result {
         CheckResult::Passed => "passed",
@@ -428,13 +440,33 @@ pub(super) fn absent() -> Advice {
     )
 }
 
-/// A token is there, but no trusted key verifies it.
-pub(super) fn unverified(reason: &str) -> Advice {
-    Advice::of(
-        Tone::Bad,
-        html! { "There is a license, but its key is not trusted." },
-        html! { "The reason: " (sentence(reason)) " It takes effect as soon as the key is there." },
-    )
+/// A source has something, but it is not used as a license.
+pub(super) fn unused(source: Source, unused: &Unused) -> Advice {
+    let says = match (source, unused) {
+        (_, Unused::Rejected(reason)) if reason.is_about_keys() => {
+            html! { "There is a license, but its key is not trusted, so it is not used." }
+        }
+        (Source::File, Unused::Rejected(_)) => html! { "The content of license.file is not used." },
+        (_, Unused::Rejected(_)) => html! { "The stored license is not used." },
+        (Source::File, Unused::Unreadable(_)) => html! { "license.file cannot be read." },
+        (_, Unused::Unreadable(_)) => html! { "The stored license cannot be read." },
+    };
+    let todo = match unused {
+        Unused::Rejected(reason) if reason.is_about_keys() => html! {
+            "The reason: " (sentence(&reason.to_string())) " It takes effect as soon as the key is there."
+        },
+        Unused::Rejected(reason) => html! { "The reason: " (sentence(&reason.to_string())) },
+        Unused::Unreadable(_) => html! { "The log of the gate has the reason." },
+    };
+    Advice::of(Tone::Bad, says, todo)
+}
+
+/// Why the content of a source is not used, in a few words.
+pub(super) fn unused_why(unused: &Unused) -> String {
+    match unused {
+        Unused::Rejected(reason) => reason.to_string(),
+        Unused::Unreadable(_) => "it cannot be read".to_owned(),
+    }
 }
 
 pub(super) fn valid(
@@ -468,9 +500,10 @@ pub(super) fn ends_soon(
     let left = span(now, at);
     let says = html! { "The " (end_of(end)) " ends in " (left) ", on " (moment(at)) "." };
     let todo = match (end, renews) {
-        (End::License, _) => {
-            html! { "Order the next license from the issuer, and install its token here." }
-        }
+        (End::License, _) => html! {
+            "Order the next license from the issuer, and install its token here."
+            @if renews { " If the issuer has extended this license, renew it." }
+        },
         (End::Trial, _) => html! { "Order a license from the issuer, and install its token here." },
         (End::Token, true) => html! {
             "Renew it now, or install a new token." (license_goes_on(license_end))
@@ -537,9 +570,10 @@ pub(super) fn ended(
     let says =
         html! { "The " (end_of(end)) " ended " (span(at, now)) " ago, on " (moment(at)) "." };
     let todo = match (end, renews) {
-        (End::License, _) => {
-            html! { "Order the next license from the issuer, and install its token here." }
-        }
+        (End::License, _) => html! {
+            "Order the next license from the issuer, and install its token here."
+            @if renews { " If the issuer has extended this license, renew it." }
+        },
         (End::Trial, _) => html! { "Order a license from the issuer, and install its token here." },
         (End::Token, true) => {
             html! { "Renew it now, or install a new token." (license_goes_on(license_end)) }
@@ -819,13 +853,11 @@ pub(super) fn former(claims: &Claims) -> Markup {
 }
 
 /// Where the license in force comes from.
-pub(super) fn source(source: crate::license::Source) -> &'static str {
+pub(super) fn source(source: Source) -> &'static str {
     match source {
-        crate::license::Source::Nowhere => NONE,
-        crate::license::Source::File => "license.file",
-        crate::license::Source::Store => {
-            "the store: installed here, through the API, or by a renewal"
-        }
+        Source::Nowhere => NONE,
+        Source::File => "license.file",
+        Source::Store => "the store: installed here, through the API, or by a renewal",
     }
 }
 

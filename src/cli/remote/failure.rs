@@ -31,13 +31,16 @@ pub(super) struct Failure {
 pub(super) struct Reply {
     pub(super) text: String,
     pub(super) json: Value,
+    /// What is wrong with the license in force, in a clause.
+    pub(super) warning: Option<String>,
 }
 
 impl Reply {
     /// `None`: it is not JSON.
     pub(super) fn of(body: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(body).ok()?;
-        Some(Self { json: serde_json::from_str(text).ok()?, text: text.trim().to_owned() })
+        let json = serde_json::from_str(text).ok()?;
+        Some(Self { json, text: text.trim().to_owned(), warning: None })
     }
 }
 
@@ -139,7 +142,7 @@ const ADVICE: &[Advice] = &[
     (
         "auth.unavailable",
         UNREACHABLE,
-        "The dashboard has to run, because it decides who may do this; `upstream_up` of the gate's metrics shows whether it does.",
+        "The dashboard decides who may do this; the gate's metric license_gate_upstream_up shows whether the gate reaches it.",
     ),
     ("licensing.body.type", REFUSED, SAME_VERSION),
     (

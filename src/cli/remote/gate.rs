@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueHint};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION, WWW_AUTHENTICATE};
-use http::{HeaderValue, Method, StatusCode, Uri};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use rustls::CertificateError;
 use serde_json::Value;
 
@@ -25,6 +25,8 @@ use crate::text;
 
 /// A thousand former licenses.
 const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
+/// The field that states what is wrong with the license in force.
+const WARNING: HeaderName = HeaderName::from_static("license-gate-warning");
 
 /// The realm of a gate's 401.
 const REALM: &str = "realm=\"license-gate\"";
@@ -243,7 +245,8 @@ impl Server {
         let status = answer.status;
         let is_success = matches!(status, StatusCode::OK | StatusCode::ACCEPTED);
         if is_success && let Some(reply) = reply {
-            return Ok(reply);
+            let warning = answer.fields.get(WARNING).and_then(|field| field.to_str().ok());
+            return Ok(Reply { warning: warning.map(str::to_owned), ..reply });
         }
         if status.is_redirection() {
             return Err(self.redirected(answer));

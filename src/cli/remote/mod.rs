@@ -187,8 +187,8 @@ impl Remove {
             let body = json!({ "instance": instance });
             let reply = gate.call(Method::DELETE, "token", Some(body)).await?;
             let in_force = gate.call(Method::GET, "token", None).await.ok();
-            let text = match in_force.map(|it| it.json).filter(show::is_license) {
-                Some(license) if license["status"].as_u64() != Some(4) => {
+            let text = match in_force.filter(|it| show::is_license(&it.json)) {
+                Some(license) if license.json["status"].as_u64() != Some(4) => {
                     let now = Clock::system().now();
                     let license = show::license(&license, now);
                     format!("The stored license was removed. The license of `license.file` stays in force:\n\n{license}")
@@ -208,7 +208,7 @@ async fn confirm_removal(
 ) -> Result<String, Failure> {
     // Not everyone who may remove a license may read it.
     if let Ok(license) = gate.call(Method::GET, "token", None).await {
-        let text = show::license(&license.json, Clock::system().now());
+        let text = show::license(&license, Clock::system().now());
         fail_text(&gate.masked(&text));
     }
     match instance {
@@ -360,7 +360,7 @@ fn shown(head: &str, reply: Reply) -> Outcome {
     if !show::is_license(&reply.json) {
         return Err(unexpected(reply));
     }
-    let text = format!("{head}{}", show::license(&reply.json, Clock::system().now()));
+    let text = format!("{head}{}", show::license(&reply, Clock::system().now()));
     Ok(Printed { text, reply })
 }
 

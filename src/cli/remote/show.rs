@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use super::failure::Reply;
 use crate::clock::UnixTime;
-use crate::license::printable;
+use crate::license::{printable, why_skipped};
 
 const DAY: u64 = 24 * 60 * 60;
 
@@ -28,11 +29,19 @@ pub(super) fn is_license(json: &Value) -> bool {
 }
 
 /// One line for each property of a license that it has.
-pub(super) fn license(json: &Value, now: UnixTime) -> String {
-    let mut rows = vec![("status", status(json))];
+pub(super) fn license(reply: &Reply, now: UnixTime) -> String {
+    let (json, warning) = (&reply.json, reply.warning.as_deref().map(shortened));
+    let number = json["status"].as_u64();
+    let mut rows = match (number, warning.map(|it| printable(&it))) {
+        // What is there is not used.
+        (Some(4), Some(reason)) => vec![("status", "not found".to_owned()), ("reason", reason)],
+        (Some(1), Some(warning)) => vec![("status", status(json)), ("warning", warning)],
+        (_, Some(reason)) => vec![("status", status(json)), ("reason", reason)],
+        (_, None) => vec![("status", status(json))],
+    };
     let named = |name: &str| Some(word(&json[name])).filter(|text| !text.is_empty());
     let dated = |name: &str| json[name].as_u64().filter(|at| *at > 0).map(|at| date(at, now));
-    if json["status"].as_u64() != Some(4) {
+    if number != Some(4) {
         rows.extend(named("company").map(|it| ("company", it)));
         rows.extend(named("lid").map(|it| ("license", it)));
         rows.extend(named("sub").map(|it| ("instance", it)));
@@ -92,11 +101,14 @@ pub(super) fn history(licenses: &[Value], now: UnixTime) -> String {
 /// The checks of `validate`, one per line.
 pub(super) fn checks(report: &Value) -> String {
     let mut text = String::new();
-    for check in report["checks"].as_array().into_iter().flatten() {
+    let checks = || report["checks"].as_array().into_iter().flatten();
+    // The check of the instance is skipped only after a failure.
+    let is_verified = !checks().any(|it| it["name"] == "subject" && it["result"] == "skipped");
+    for check in checks() {
         let name = word(&check["name"]);
         let result = match check["result"].as_str() {
             Some("passed") => "ok".to_owned(),
-            Some("skipped") => "-".to_owned(),
+            Some("skipped") => why_skipped(&name, is_verified).to_owned(),
             _ => format!("FAILED: {}", word(&check["message"])),
         };
         let _ = writeln!(text, "{name:<16} {result}");

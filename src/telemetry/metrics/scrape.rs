@@ -20,8 +20,11 @@ use crate::telemetry::stream::Standard;
 pub struct Figures {
     /// `status` of the licensing API, 0 to 6.
     pub license_status: u8,
-    /// Why the license in force is not valid, the code of the failed check; `None`: it is valid, or there is none.
+    /// Why the license in force is not valid, or why what is there instead of one is not used, the code of the failed check; `None`: it is
+    /// valid, or there is none.
     pub license_not_valid: Option<&'static str>,
+    /// Whether the key of the license in force is no longer trusted.
+    pub license_key_lost: bool,
     /// The earlier of `lexp` and a trial's end, Unix seconds; `None`: no license, or one that never ends.
     pub license_expiry: Option<u64>,
     /// `exp`, Unix seconds.
@@ -201,9 +204,14 @@ impl Scrape {
         let Figures { license_status, license, .. } = &self.figures;
         families.status(*license_status)?;
         if let Some(reason) = self.figures.license_not_valid {
-            let help = "Why the license is not valid";
+            let help = "Why the license is not valid, or is not used";
             families.info("license_gate_license_not_valid", help, [("reason", reason)])?;
         }
+        families.gauge(
+            "license_gate_license_key_lost",
+            "Whether the key of the license in force is no longer trusted",
+            i64::from(self.figures.license_key_lost),
+        )?;
         families.timestamp(
             "license_gate_license_expiry_timestamp_seconds",
             "End of the license, or of its trial if that is earlier",

@@ -8,7 +8,7 @@ use crate::support::authority::{Authority, Pair};
 use crate::support::dashboard::Mood;
 use crate::support::program::{Place, Ran};
 use crate::support::scene::{Scene, Setup};
-use crate::support::vendor::{DAY, ROOT_URL, now};
+use crate::support::vendor::{DAY, ROOT_URL, Vendor, now};
 
 use super::fake::{Fake, probe, respond};
 
@@ -47,6 +47,27 @@ impl Operator {
 }
 
 #[test]
+fn what_is_wrong_with_the_license_is_shown() {
+    let scene = Scene::new();
+    let operator = Operator::at(&scene);
+    scene.install(&scene.vendor.token().sign());
+    let ran = operator.run(&["show"]).exits(0);
+    assert!(!ran.out.contains("warning"), "{}", ran.out);
+    let other = Vendor::new().pair().jwks().to_string();
+    std::fs::write(scene.gate.dir().join("jwks.json"), &other).expect("written");
+    scene.gate.log().wait_for("event=license.key_lost");
+    let ran = operator.run(&["show"]).exits(0).prints("status           valid");
+    let warning = "warning          the key of the license is no longer trusted, and the license becomes invalid at 20";
+    assert!(ran.out.contains(warning) && ran.out.contains("no trusted key has the id"), "{ran:#?}");
+    let scene = scene.restart();
+    let ran = Operator::at(&scene).run(&["show"]).exits(0);
+    assert!(ran.out.starts_with("status           not found\n"), "{ran:#?}");
+    let reason =
+        "reason           a license is stored, but it is not used: no trusted key has the id";
+    assert!(ran.out.contains(reason), "{ran:#?}");
+}
+
+#[test]
 fn a_license_is_installed_shown_replaced_restored_and_removed() {
     let scene = Scene::new();
     let operator = Operator::at(&scene);
@@ -61,7 +82,11 @@ fn a_license_is_installed_shown_replaced_restored_and_removed() {
     let ran = operator.run(&["install", "--yes", "first.jwt"]).exits(0);
     let ran = ran
         .prints("signature        ok")
-        .prints("product          -")
+        .prints("issuer           not configured (license.issuers)")
+        .prints("not_before       not in the token (nbf)")
+        .prints("trial            not in the token (trial)")
+        .prints("revocation       nothing is revoked (license.revocations)")
+        .prints("product          not configured (license.product)")
         .prints("Differences to the license in force:")
         .prints("Installed.")
         .prints("products         a, b")

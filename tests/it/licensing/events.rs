@@ -115,7 +115,7 @@ fn each_kind_of_event_is_sent_once_with_its_contents() {
     gate.pass(ends, RENEWING);
     let sent = receiver.wait_for(5);
     let message = format!(
-        "There is no valid license: the license expired at {}: install a renewed token.",
+        "There is no valid license: the license expired at {}: install the next license, or renew this one if the issuer has extended it.",
         humantime_of(ends)
     );
     is_event(&sent, "expired", ends, &its(5), &message);

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::support::http;
 use crate::support::issuer::{Issuer, Script, answer};
 use crate::support::scene::{Scene, Setup, jti};
 use crate::support::timed::{NOW, Timed};
@@ -260,10 +261,96 @@ fn after_a_restart_only_the_present_keys_are_trusted() {
     let scene = scene.restart_after(|| write(&dir, &jwks(&[&other])));
     assert_eq!(scene.check(), "false");
     assert_eq!(scene.shown()["status"], 4, "a license that cannot be verified is not shown");
+    let reason = "a license is stored, but it is not used: no trusted key has the id";
+    let none = scene.gate.log().wait_for("event=license.none");
+    assert!(none.contains(reason), "{none}");
+    let start = scene.gate.log().wait_for("license: ");
+    assert!(start.contains(reason), "{start}");
+    let answer = scene.admin("GET", "/api/licensing/token").send().is(200);
+    let warning = answer.value("license-gate-warning").unwrap_or_default().to_owned();
+    assert!(warning.starts_with(reason), "{warning}");
     assert_eq!(scene.on_disk(), Some(token.clone()), "the stored license is not lost");
     write(&dir, &jwks(&[&scene.vendor]));
-    scene.gate.log().wait_for("a stored license verifies now");
+    let verifies = scene.gate.log().wait_for("a stored license verifies now");
+    assert!(verifies.contains("event=license.key_trusted"), "{verifies}");
     scene.holds(&token);
+    let answer = scene.admin("GET", "/api/licensing/token").send().is(200);
+    assert_eq!(answer.value("license-gate-warning"), None);
+}
+
+/// The facts of `/readyz?verbose` about the license and its key.
+fn ready(scene: &Scene) -> String {
+    let text = http::request(scene.gate.admin(), "GET", "/readyz?verbose").send().is(200);
+    let about = |line: &&str| line.starts_with("[i] license");
+    text.text().lines().filter(about).collect::<Vec<_>>().join("\n")
+}
+
+fn listening() -> Setup {
+    Setup::new().set("admin.listen", "\"127.0.0.1:0\"")
+}
+
+#[test]
+fn a_lost_key_is_seen_by_probes_metrics_and_the_api_until_it_returns() {
+    let scene = listening().start();
+    let token = scene.vendor.token().sign();
+    scene.install(&token);
+    let metric = || scene.gate.metric("license_gate_license_key_lost");
+    let warning = || {
+        let answer = scene.admin("GET", "/api/licensing/token").send().is(200);
+        answer.value("license-gate-warning").map(str::to_owned)
+    };
+    assert_eq!((metric(), warning()), ("0".to_owned(), None));
+    assert!(!ready(&scene).contains("license key"));
+    write(scene.gate.dir(), &jwks(&[&Vendor::new()]));
+    scene.gate.log().wait_for("event=license.key_lost");
+    assert_eq!(scene.check(), "true", "for one more hour");
+    assert_eq!(metric(), "1");
+    let lost = "the key of the license is no longer trusted, and the license becomes invalid at ";
+    let seen = warning().unwrap_or_default();
+    assert!(seen.starts_with(lost) && seen.contains(": no trusted key has the id"), "{seen}");
+    let seen = ready(&scene);
+    assert!(seen.contains(&format!("[i] license key: not trusted, {lost}")), "{seen}");
+    write(scene.gate.dir(), &jwks(&[&Vendor::new(), &scene.vendor]));
+    let line = scene.gate.log().wait_for("event=license.key_trusted");
+    assert!(line.contains("L-1"), "{line}");
+    assert_eq!((metric(), warning()), ("0".to_owned(), None));
+    assert!(!ready(&scene).contains("license key"));
+}
+
+#[test]
+fn a_stored_or_mounted_token_that_is_not_used_is_never_called_none() {
+    let vendor = Vendor::new();
+    let token = vendor.token().sign();
+    let mounted = |content: &str| {
+        let setup = listening().set("license.file", "\"mounted\"");
+        setup.file("mounted", content)
+    };
+    let cases = [
+        (listening().stored(&token), "a license is stored, but it is not used: ", "key-unknown"),
+        (listening().stored("no token"), "a license is stored, but it is not used: ", "malformed"),
+        (mounted(&token), "license.file has a token, but it is not used: ", "key-unknown"),
+        (mounted("no token"), "license.file has a token, but it is not used: ", "malformed"),
+        (
+            listening().set("license.file", "\"missing\""),
+            "license.file cannot be read (entity not found): ",
+            "unreadable",
+        ),
+    ];
+    for (setup, reason, code) in cases {
+        let scene = setup.start();
+        let none = scene.gate.log().wait_for("event=license.none");
+        assert!(none.contains(reason), "{none}");
+        let seen = ready(&scene);
+        assert!(seen.starts_with(&format!("[i] license: not found, {reason}")), "{seen}");
+        let series = format!("license_gate_license_not_valid_info{{reason=\"{code}\"}}");
+        assert_eq!(scene.gate.metric(&series), "1");
+        let page = scene.admin("GET", "/api/licensing/").send().is(200);
+        let page = page.text();
+        assert!(!page.contains("No license") && page.contains("Not valid"), "{page}");
+    }
+    let scene = listening().start();
+    assert_eq!(ready(&scene), "[i] license: not found, there is none");
+    scene.gate.log().wait_for("event=license.none");
 }
 
 #[test]

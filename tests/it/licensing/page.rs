@@ -5,6 +5,7 @@ use serde_json::json;
 use crate::support::dashboard::{Mood, User};
 use crate::support::http::{Answer, Request, request};
 use crate::support::scene::{Scene, Setup, jti};
+use crate::support::timed::Timed;
 use crate::support::vendor::{DAY, ROOT_URL, now};
 
 const PAGE: &str = "/api/licensing/";
@@ -214,6 +215,94 @@ fn while_the_dashboard_is_down_the_page_says_so_and_shows_nothing() {
     let state = request(scene.gate.admin(), "GET", "/readyz?verbose").send().is(200);
     assert!(state.text().contains("[i] license: valid"), "{}", state.text());
     assert!(!down.text().contains("Secret Ltd"));
+}
+
+#[test]
+fn an_unexpected_response_of_the_dashboard_is_not_called_an_outage() {
+    let no_users = ["auth.mode = \"local\"", "which Grafana's user API does not send"];
+    let cases: [(Mood, &str, &[&str]); 5] = [
+        (Mood::Says(404, "{}".to_owned()), "responded to /api/user with status 404", &no_users),
+        (Mood::Redirect, "responded to /api/user with status 302", &no_users),
+        (
+            Mood::Says(502, String::new()),
+            "responded to /api/user with status 502",
+            &["try again later"],
+        ),
+        (Mood::Html, "response to /api/user is not the JSON", &no_users[..1]),
+        (Mood::HangsUp, "the dashboard is unreachable", &["try again later"]),
+    ];
+    let scene = Scene::new();
+    for (mood, what, todo) in cases {
+        let is_down = matches!(mood, Mood::HangsUp);
+        scene.dashboard.mood("/api/user", mood);
+        let answer = scene.ask("GET", "/api/licensing/token").basic("other", "x").send();
+        let answer = answer.is(503).json();
+        assert_eq!(answer["messageId"], "auth.unavailable");
+        let message = answer["message"].as_str().expect("a message");
+        for text in todo.iter().chain([&what]) {
+            assert!(message.contains(text), "{text}: {message}");
+        }
+        assert_eq!(message.contains("unreachable"), is_down, "{message}");
+        let page = navigation(&scene, PAGE).field("Cookie", "grafana_session=other").send().is(503);
+        assert_eq!(page.text().contains("The dashboard does not respond"), is_down);
+        assert_eq!(page.text().contains(what), !is_down, "{}", page.text());
+    }
+}
+
+/// The part of a page with the former licenses.
+fn formerly(text: &str) -> &str {
+    let (_, rest) = text.split_once("id=\"history\"").expect("a history");
+    rest.split_once("</section>").expect("its end").0
+}
+
+#[test]
+fn changes_within_the_same_second_are_distinguished() {
+    let gate = Timed::new();
+    let page = || gate.ask("GET", PAGE).field("Accept", HTML).send().is(200).text().to_owned();
+    let [one, two, three] = ["one", "two", "three"].map(|jti| gate.token().with("jti", jti).sign());
+    let roll_back = |jti: &str| {
+        let body = json!({ "jti": jti });
+        gate.ask("POST", "/api/licensing/token/rollback").json(&body).send().is(200);
+    };
+    gate.post(&one).is(200);
+    gate.post(&two).is(200);
+    roll_back("one");
+    gate.post(&three).is(200);
+    let removal = json!({ "instance": ROOT_URL });
+    gate.ask("DELETE", "/api/licensing/token").json(&removal).send().is(202);
+    // A removal that finds nothing replaces nothing.
+    gate.ask("DELETE", "/api/licensing/token").json(&removal).send().is(202);
+    // "three" was removed, "one" replaced by "three", "two" by "one".
+    let text = page();
+    let text = formerly(&text);
+    let causes = ["removed the license", "installed a license", "put a former license back"];
+    let at = causes.map(|cause| text.match_indices(cause).map(|(at, _)| at).collect::<Vec<_>>());
+    assert!(at.iter().all(|of_one| of_one.len() == 1) && at.is_sorted(), "{at:?} {text}");
+    assert_eq!(text.matches("<time class=\"instant\"").count(), 3, "to the second: {text}");
+}
+
+#[test]
+fn a_start_in_the_past_and_the_renewal_of_an_ended_license_are_named_as_they_are() {
+    let started = |start: u64| {
+        let setup = Setup::new().set("renewal.url", "\"http://127.0.0.1:1/\"");
+        let token = setup.vendor.token().with("nbf", start).with("lexp", now() + 400 * DAY);
+        let token = token.sign();
+        let scene = setup.stored(token).start();
+        page(&scene).text().to_owned()
+    };
+    let past = started(now() - DAY);
+    assert!(past.contains("<dt>Started</dt>") && !past.contains("<dt>Starts</dt>"), "{past}");
+    let future = started(now() + DAY);
+    assert!(future.contains("<dt>Starts</dt>") && !future.contains("<dt>Started</dt>"));
+    let setup = Setup::new().set("renewal.url", "\"http://127.0.0.1:1/\"");
+    let token = setup.vendor.token().with("lexp", now() - DAY).sign();
+    let scene = setup.stored(token).start();
+    let ended = page(&scene);
+    shows(
+        &ended,
+        "Order the next license from the issuer, and install its token here. If the issuer has extended this license, renew it.",
+    );
+    shows(&ended, "It changes the end of the license only if the issuer has extended the license.");
 }
 
 #[test]

@@ -114,6 +114,12 @@ fn another_license_can_be_given_and_bad_words_are_refused() {
         &["POST /api/reports/1", "--license", "other.jwt", "--at", "2027-01-20"],
         &["other, not valid: licensed for http://b/", "refused with 403"],
     );
+    desk.place.write("data/license.jwt", &Vendor::new().token().sign());
+    let ran = desk.explain(&["POST /api/reports/1"]).exits(0);
+    ran.reports(&[
+        "a gate does not use the license in data/license.jwt: no trusted key has the id",
+    ]);
+    desk.says(&["POST /api/reports/1"], &["license  not in force: see the warnings"]);
     std::fs::remove_file(desk.place.path().join("data/license.jwt")).expect("removed");
     desk.says(&["POST /api/reports/1"], &["license  there is none", "closed: no license"]);
     let cases: [(&[&str], &str); 6] = [

@@ -200,6 +200,32 @@ fn a_file_of_the_gates_user_that_others_can_write_is_closed_to_them() {
 }
 
 #[test]
+fn check_config_reports_tokens_that_a_gate_does_not_use() {
+    let (place, trusted) = (Place::new(), Vendor::new());
+    trusted.write_jwks(place.path());
+    place.write(
+        "gate.toml",
+        "license.keys = 'jwks.json'\nlicense.file = 'mounted'\nadmin.listen = ''\n",
+    );
+    place.write("mounted", &Vendor::new().token().sign());
+    let check = || place.run(&["check-config", "--config", "gate.toml"]).exits(0);
+    check().reports(&[
+        "warning: license.file: a gate does not use the license in ",
+        "mounted: no trusted key has the id",
+    ]);
+    place.write("mounted", &trusted.token().sign());
+    let ran = check();
+    assert!(!ran.err.contains("does not use"), "{ran:?}");
+    fs::create_dir(place.path().join("data")).expect("made");
+    place.write("data/license.jwt", &Vendor::new().token().sign());
+    let ran = check().reports(&[
+        "warning: store.url: a gate does not use the license in data/license.jwt: no trusted key has the id",
+        "add the issuer's current keys to `license.keys`",
+    ]);
+    assert!(ran.out.contains("valid, ") && ran.out.contains("warning"), "{ran:?}");
+}
+
+#[test]
 fn check_config_reports_the_directory_and_changes_nothing() {
     let place = Place::new();
     Vendor::new().write_jwks(place.path());
