@@ -93,10 +93,8 @@ pub(super) fn unchecked(error: &LookupError) -> String {
             "Your credentials could not be checked, because the dashboard's response to {} is not the JSON of Grafana's user API. {no_users}",
             bare(path)
         ),
-        LookupError::Upstream { .. }
-        | LookupError::Timeout { .. }
-        | LookupError::Path { .. }
-        | LookupError::Interrupted(_) => UNREACHABLE.to_owned(),
+        LookupError::Upstream { .. } | LookupError::Timeout { .. } => UNREACHABLE.to_owned(),
+        LookupError::Path { .. } | LookupError::Interrupted(_) => "Your credentials could not be checked, because of a fault of the gate or its configuration: look up the cause in the gate's log.".to_owned(),
     }
 }
 

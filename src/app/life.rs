@@ -151,7 +151,7 @@ impl Running {
         self.parts.receivers.send_replace(None);
         // The answer to a call that is in flight must be stored.
         let _ = timeout_at(until, self.parts.renewal.pause()).await;
-        // Otherwise the store could not be taken back, and they are locked.
+        // Already held if the store could not be taken back.
         if self.held.is_none() {
             // An event that is queued must be noted as announced, or the other process would announce it again.
             let watched = timeout_at(until, self.watched.clone().lock_owned()).await;

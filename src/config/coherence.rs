@@ -56,9 +56,13 @@ fn incomplete_tls(loaded: &Loaded) -> Option<Fault> {
     }
 }
 
-/// A `[server.tls]` announces TLS. Only an empty `cert_file` states that there is none.
+/// A `[server.tls]` announces TLS. Only an empty `cert_file` states that there is none. A variable can be meant for several gates, of
+/// which only some use TLS.
 fn tls_without_certificate(loaded: &Loaded) -> Option<Fault> {
-    let set = loaded.origins.iter().find(|(key, _)| key.starts_with("server.tls."));
+    let set = loaded
+        .origins
+        .iter()
+        .find(|(key, origin)| key.starts_with("server.tls.") && matches!(origin, Origin::File(..)));
     let empty = loaded.config.empty_tables.get("server.tls");
     let origin = set.map(|(_, origin)| origin).or(empty)?;
     let is_lacking = loaded.config.downstream.tls.is_none() && !loaded.config.tls_is_off;
@@ -189,8 +193,14 @@ pub(super) fn warnings(config: &Config) -> Vec<&'static str> {
             notify.url.is_none() && notify.secret_file.is_some(),
             "notify.secret_file is set, but notify.url is not: no notifications are sent",
         ),
-        (is_empty("notify"), "[notify] is empty: without notify.url no notifications are sent"),
-        (is_empty("renewal"), "[renewal] is empty: without renewal.url no license is renewed"),
+        (
+            is_empty("notify") && notify.url.is_none(),
+            "[notify] is empty: without notify.url no notifications are sent",
+        ),
+        (
+            is_empty("renewal") && feed.url.is_none(),
+            "[renewal] is empty: without renewal.url no license is renewed",
+        ),
         (
             outgoing.ca_file.is_some()
                 && [&feed.url, &license.jwks_url, &notify.url].iter().all(|url| url.is_none())
@@ -211,7 +221,7 @@ pub(super) fn warnings(config: &Config) -> Vec<&'static str> {
         ),
         (
             is_elsewhere(config),
-            "server.root_url is an address of this machine, but no address of server.listen has its port: set it to the URL that browsers use, because licenses must be for it",
+            "server.root_url is not set, and no address of server.listen has the port of its default, http://127.0.0.1:8080/: set it to the URL that browsers use, because licenses must be for it",
         ),
         (
             downstream.tls.is_some() && downstream.listen.iter().all(is_plain),
@@ -219,7 +229,7 @@ pub(super) fn warnings(config: &Config) -> Vec<&'static str> {
         ),
         (
             config.tls_is_off,
-            "server.tls.cert_file is empty, so that the gate serves plain HTTP; if that is intended, remove [server.tls]",
+            "server.tls.cert_file is empty: the gate serves plain HTTP; if that is intended, remove [server.tls]",
         ),
         (
             !downstream.hsts.is_zero() && downstream.tls.is_none(),
@@ -263,15 +273,14 @@ pub(super) fn warnings(config: &Config) -> Vec<&'static str> {
     findings.into_iter().filter_map(|(found, warning)| found.then_some(warning)).collect()
 }
 
-/// Whether clients on this machine cannot connect to the root URL. A port that the system or systemd chooses may be the right one.
+/// Whether nothing listens where the default root URL leads. A port that the system or systemd chooses may be the right one.
 fn is_elsewhere(config: &Config) -> bool {
-    let Ok(root_url) = RootUrl::parse(&config.root_url) else { return false };
-    let host = root_url.host_header();
-    let is_local = ["127.", "localhost", "[::1]"].iter().any(|own| host.starts_with(own));
+    let root_url = Config::default().root_url;
+    let Ok(port) = RootUrl::parse(&root_url).map(|url| url.port()) else { return false };
     let mut listen = config.downstream.listen.iter().map(|listen| &listen.place);
-    is_local
+    config.root_url == root_url
         && listen.all(|place| match place {
-            ListenAddress::Tcp(address) => ![0, root_url.port()].contains(&address.port()),
+            ListenAddress::Tcp(address) => ![0, port].contains(&address.port()),
             _ => false,
         })
 }

@@ -104,7 +104,8 @@ fn without_passwords(message: String) -> String {
     let mut parts = message.split("://");
     let mut masked = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        let end = part.find(['/', '?', '#', '"', ' ']).unwrap_or(part.len());
+        // A password that is not escaped may contain any other character.
+        let end = part.find(char::is_whitespace).unwrap_or(part.len());
         let host = part[..end].rfind('@').unwrap_or(0);
         masked.push_str("://");
         masked.push_str(if host > 0 { "***" } else { "" });
@@ -202,8 +203,10 @@ mod tests {
     fn a_quoted_url_shows_no_password() {
         let cases = [
             ("\"http://u:p@a/b\" is bad", "\"http://***@a/b\" is bad"),
+            ("\"http://u:p/a\\\"ss@a/b\" is bad", "\"http://***@a/b\" is bad"),
             ("\"a://u:p@q@h\", b://x:y@z", "\"a://***@h\", b://***@z"),
-            ("http://a/b@c and d@e", "http://a/b@c and d@e"),
+            // What precedes it may be a password with a slash.
+            ("http://a/b@c and d@e", "http://***@c and d@e"),
             ("no URL, but @", "no URL, but @"),
         ];
         for (message, expected) in cases {

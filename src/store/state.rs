@@ -440,7 +440,8 @@ impl Step {
                     if rejection.is_about_keys() {
                         self.want_key(&rejection);
                         let file = &mut self.state.file;
-                        (file.unverified, file.was_offered) = (Some(token), is_new);
+                        (file.unverified, file.unused) = (Some(token), None);
+                        file.was_offered = is_new;
                         self.effects.publish = true;
                         Offering::Unverified(rejection)
                     } else {
