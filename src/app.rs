@@ -321,6 +321,7 @@ impl App {
             watching,
             reading: None,
             lost: Lost::default(),
+            reported: None,
             is_replaced: false,
             answer: None,
             is_applying: false,

@@ -38,6 +38,7 @@ const TAKE_BACK: Duration = Duration::from_millis(100);
 const TAKE_BACK_LIMIT: Duration = Duration::from_secs(5);
 /// Time to read the files of the license again. A file system may hang.
 const READ: Duration = Duration::from_secs(10);
+const HANGS: &str = "a file or file system hangs";
 /// How often the store and the files of the license are tried then.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
 
@@ -82,6 +83,8 @@ pub(super) struct Operator {
     pub(super) reading: Option<AbortHandle>,
     /// What could not be taken back after an upgrade that has failed.
     pub(super) lost: Lost,
+    /// The last error in the log about sources that are lost.
+    pub(super) reported: Option<String>,
     /// Whether another process serves in place of this one.
     pub(super) is_replaced: bool,
     /// The client that waits for the reload that is performed.
@@ -182,6 +185,18 @@ impl Passing {
     }
 }
 
+/// Follows a signal that has come during an upgrade.
+fn pass_on(wanted: Wanted, successor: &Successor) {
+    match wanted {
+        // It may have read the configuration before it was changed.
+        Wanted::Reload => successor.reload(),
+        Wanted::Upgrade => tracing::info!(
+            pid = successor.pid(),
+            "SIGUSR2 came during an upgrade and is ignored: send it to the new process"
+        ),
+    }
+}
+
 impl Operator {
     /// Reloads at each request and at each signal. Returns once another process serves in place of this one.
     pub(super) async fn run(
@@ -259,15 +274,21 @@ impl Operator {
             return Err(failure);
         }
         self.is_replaced = true;
-        // Signals that have come meanwhile. The successor may have read the configuration before it was changed.
-        while let Some(wanted) = next().now_or_never() {
-            if wanted == Wanted::Reload {
-                successor.reload();
+        self.systemd.replaced_by(pid);
+        // Until systemd knows the successor, it sends SIGHUP to this process.
+        let delivered = self.systemd.delivered();
+        tokio::pin!(delivered);
+        loop {
+            tokio::select! {
+                biased;
+                wanted = next() => pass_on(wanted, &successor),
+                () = &mut delivered => break,
             }
         }
+        while let Some(wanted) = next().now_or_never() {
+            pass_on(wanted, &successor);
+        }
         successor.release();
-        self.systemd.replaced_by(pid);
-        self.systemd.delivered().await;
         tracing::info!(
             target: telemetry::AUDIT,
             event = "upgrade.done",
@@ -339,31 +360,38 @@ impl Operator {
         let (parts, config, root_url) =
             (self.running.parts(), self.config.clone(), self.root_url.clone());
         let prepare = move || parts.prepare(&config, &root_url);
-        let was_lost = std::mem::replace(&mut self.lost, Lost::Sources) == Lost::Sources;
+        self.lost = Lost::Sources;
         if self.reading.as_ref().is_some_and(|reading| !reading.is_finished()) {
             // Another one would hang too, and each takes a thread.
-            return;
+            return self.report(HANGS.to_owned());
         }
         let reading = tokio::task::spawn_blocking(prepare);
         self.reading = Some(reading.abort_handle());
-        let Ok(read) = timeout(READ, reading).await else { return };
+        let Ok(read) = timeout(READ, reading).await else {
+            return self.report(HANGS.to_owned());
+        };
         match read {
             Ok(Ok(prepared)) => {
                 self.running.start_again(prepared, &self.config).await;
                 self.lost = Lost::Nothing;
-                if was_lost {
+                if self.reported.take().is_some() {
                     tracing::info!("the files of the license are read again");
                 }
             }
-            Ok(Err(error)) if !was_lost => {
-                let error = chain(&error);
-                tracing::error!(
-                    event = "upgrade.sources_lost",
-                    error,
-                    "files of the license cannot be read: the license stays in force, and the gate tries again"
-                );
-            }
-            Ok(Err(_)) | Err(_) => {}
+            Ok(Err(error)) => self.report(chain(&error)),
+            Err(panicked) => self.report(chain(&panicked)),
+        }
+    }
+
+    /// Logs why the sources are lost. The same reason is logged once, however often they are tried.
+    fn report(&mut self, error: String) {
+        if self.reported.as_ref() != Some(&error) {
+            tracing::error!(
+                event = "upgrade.sources_lost",
+                error,
+                "files of the license cannot be read: the license stays in force, and the gate tries again"
+            );
+            self.reported = Some(error);
         }
     }
 }
