@@ -33,11 +33,10 @@ pub(super) fn share(config: &Config, workers: usize, passed: usize) -> Share {
     let wanted = config.downstream.limits.max_connections;
     let listeners = config.downstream.listen.len() + config.downstream.redirect.len();
     let sockets = passed.max(workers * listeners);
-    let fixed = workers * EACH_WORKER + sockets * EACH_SOCKET + UPGRADE;
-    let reserved = OWN + admin::MAX_DESCRIPTORS + MAX_TURNED_AWAY;
-    let needed = (fixed + reserved).saturating_add(wanted.saturating_mul(2));
+    let reserved = reserved(workers, sockets);
+    let needed = reserved.saturating_add(wanted.saturating_mul(2));
     let allowed = raise(needed);
-    let share = shared(wanted, fixed, reserved, allowed);
+    let share = shared(wanted, reserved, allowed);
     if allowed < needed {
         tracing::warn!(
             event = "descriptors.short",
@@ -51,9 +50,15 @@ pub(super) fn share(config: &Config, workers: usize, passed: usize) -> Share {
     share
 }
 
-fn shared(wanted: usize, fixed: usize, reserved: usize, allowed: usize) -> Share {
-    let allowed = allowed.saturating_sub(fixed);
-    // With very few descriptors, the reserve shrinks. What the sockets take does not.
+/// What is reserved for everything but clients.
+fn reserved(workers: usize, sockets: usize) -> usize {
+    let shared = OWN + admin::MAX_DESCRIPTORS + MAX_TURNED_AWAY;
+    shared + workers * EACH_WORKER + sockets * EACH_SOCKET + UPGRADE
+}
+
+fn shared(wanted: usize, reserved: usize, allowed: usize) -> Share {
+    // With few descriptors, the reserve shrinks to half of them. What an upgrade takes is missing first, as everything else is in use by
+    // then: the upgrade fails, and clients are served.
     let left = allowed - reserved.min(allowed / 2);
     let clients = wanted.min((left / 2).max(1));
     // One HTTP/2 client may have many requests in flight.
@@ -85,19 +90,30 @@ mod tests {
     fn the_reserve_comes_first_and_clients_get_half_of_the_rest() {
         let cases = [
             // Enough.
-            (16_384, 20, 150, 170 + 2 * 16_384, (16_384, 16_384)),
-            (2, 24, 150, 1048, (2, 872)),
+            (16_384, 170, 170 + 2 * 16_384, (16_384, 16_384)),
+            (2, 174, 1048, (2, 872)),
             // Too few.
-            (16_384, 0, 150, 1024, (437, 437)),
-            (16_384, 24, 150, 1048, (437, 437)),
-            (16_384, 100, 150, 356, (64, 64)),
-            (16_384, 100, 150, 108, (2, 2)),
-            (16_384, 100, 150, 20, (1, 1)),
-            (16_384, 0, 150, 0, (1, 1)),
+            (16_384, 150, 1024, (437, 437)),
+            (16_384, 250, 356, (89, 89)),
+            (16_384, 150, 8, (2, 2)),
+            (16_384, 150, 0, (1, 1)),
         ];
-        for (wanted, fixed, reserved, allowed, (clients, dashboard)) in cases {
-            let share = shared(wanted, fixed, reserved, allowed);
-            assert_eq!(share, Share { clients, dashboard }, "{wanted} of {allowed}, {fixed} fixed");
+        for (wanted, reserved, allowed, (clients, dashboard)) in cases {
+            let share = shared(wanted, reserved, allowed);
+            assert_eq!(share, Share { clients, dashboard }, "{wanted} of {allowed}");
         }
+    }
+
+    #[test]
+    fn with_many_workers_upgrades_take_nothing_from_clients() {
+        // What the gate needs to serve, without upgrades.
+        let least = |workers: usize| reserved(workers, 0) - UPGRADE + workers;
+        for workers in [64, 128] {
+            let share = shared(16_384, reserved(workers, workers), 1024);
+            assert_eq!(share, shared(16_384, least(workers), 1024), "{workers} workers");
+            assert_eq!(share.clients, 256, "{workers} workers");
+        }
+        // With few workers, an upgrade has its part.
+        assert!(shared(16_384, reserved(2, 2), 1024).clients > 400);
     }
 }
