@@ -11,7 +11,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::life::Running;
-use super::upgrade::{Failure, Program, Successor};
+use super::upgrade::{Failure, Program, Released, Successor};
 use super::workers::Workers;
 use crate::admin::{Admin, Listen, NotReloaded, Probed, ReloadRequest, Reloaded};
 use crate::api;
@@ -85,8 +85,8 @@ pub(super) struct Operator {
     pub(super) lost: Lost,
     /// The last error in the log about sources that are lost.
     pub(super) reported: Option<String>,
-    /// Whether another process serves in place of this one.
-    pub(super) is_replaced: bool,
+    /// The process that serves in place of this one.
+    pub(super) replaced_by: Option<Released>,
     /// The client that waits for the reload that is performed.
     pub(super) answer: Option<oneshot::Sender<Result<Reloaded, NotReloaded>>>,
     /// Whether a reload is being applied: some of its changes are in force.
@@ -185,24 +185,12 @@ impl Passing {
     }
 }
 
-/// Follows a signal that has come during an upgrade.
-fn pass_on(wanted: Wanted, successor: &Successor) {
-    match wanted {
-        // It may have read the configuration before it was changed.
-        Wanted::Reload => successor.reload(),
-        Wanted::Upgrade => tracing::info!(
-            pid = successor.pid(),
-            "SIGUSR2 came during an upgrade and is ignored: send it to the new process"
-        ),
-    }
-}
-
 impl Operator {
     /// Reloads at each request and at each signal. Returns once another process serves in place of this one.
     pub(super) async fn run(
         &mut self,
         requests: &mut mpsc::Receiver<ReloadRequest>,
-        mut next: impl AsyncFnMut() -> Wanted,
+        next: &mut impl AsyncFnMut() -> Wanted,
     ) {
         let mut not_before = Instant::now();
         loop {
@@ -228,7 +216,7 @@ impl Operator {
                         let _ = self.reload(By::Signal).await;
                         self.systemd.reloaded();
                     }
-                    Wanted::Upgrade => match self.upgrade(&mut next).await {
+                    Wanted::Upgrade => match self.upgrade(next).await {
                         Ok(()) => return,
                         Err(failure) => {
                             let error = chain(&failure);
@@ -273,22 +261,21 @@ impl Operator {
             self.take_back().await;
             return Err(failure);
         }
-        self.is_replaced = true;
+        let replaced_by = self.replaced_by.insert(successor.release());
         self.systemd.replaced_by(pid);
-        // Until systemd knows the successor, it sends SIGHUP to this process.
+        // Signals that have come meanwhile, and those that systemd sends until it knows the successor.
         let delivered = self.systemd.delivered();
         tokio::pin!(delivered);
         loop {
             tokio::select! {
                 biased;
-                wanted = next() => pass_on(wanted, &successor),
+                wanted = next() => replaced_by.pass_on(wanted),
                 () = &mut delivered => break,
             }
         }
         while let Some(wanted) = next().now_or_never() {
-            pass_on(wanted, &successor);
+            replaced_by.pass_on(wanted);
         }
-        successor.release();
         tracing::info!(
             target: telemetry::AUDIT,
             event = "upgrade.done",

@@ -113,7 +113,7 @@ fn a_second_sigusr2_during_an_upgrade_is_ignored_and_logged() {
     signal(former, "USR2");
     scene.lines().wait_for(BEGAN);
     signal(former, "USR2");
-    scene.lines().wait_for("SIGUSR2 came during an upgrade and is ignored");
+    scene.lines().wait_for("SIGUSR2 came during or after an upgrade and is ignored");
     scene.lines().wait_for(DONE);
     until("the former process has ended", || !runs(former));
     assert_eq!(scene.lines().count(BEGAN), 1);
