@@ -259,7 +259,7 @@ impl App {
     async fn serve(
         self,
         mut stop: impl AsyncFnMut(),
-        next: impl AsyncFnMut() -> Wanted,
+        mut next: impl AsyncFnMut() -> Wanted,
     ) -> Result<(), Error> {
         let Self { config, sources, root_url, mut bound, mut redirects, mut admin, .. } = self;
         let Self { mut reloads, auth, context, blueprint, life, phase, systemd, delivery, .. } =
@@ -321,17 +321,18 @@ impl App {
             watching,
             reading: None,
             lost: Lost::default(),
-            is_replaced: false,
+            reported: None,
+            replaced_by: None,
             answer: None,
             is_applying: false,
         };
         tokio::select! {
             () = stop() => {}
-            () = operator.run(&mut reloads, next) => {}
+            () = operator.run(&mut reloads, &mut next) => {}
         }
         operator.end_reloads(&mut reloads);
         drop(reloads);
-        let Operator { running, shutdown, systemd, passing, is_replaced, .. } = operator;
+        let Operator { running, shutdown, systemd, passing, replaced_by, .. } = operator;
         // The workers close the sockets.
         drop(passing);
         bound.iter_mut().chain(&mut redirects).for_each(Bound::close);
@@ -340,7 +341,7 @@ impl App {
             [shutdown.delay, shutdown.grace_period].map(humantime::format_duration);
         let mut served = Some(served);
         let mut is_second = false;
-        if is_replaced {
+        if replaced_by.is_some() {
             bound.iter_mut().chain(&mut redirects).for_each(Bound::leave_file);
             if !admin_is_left.load(Ordering::Relaxed)
                 && let Some(file) = admin_file.take()
@@ -359,7 +360,12 @@ impl App {
             }
         }
         let mut ended = tokio::task::spawn_blocking(move || join(threads));
-        if is_replaced {
+        if let Some(replaced_by) = replaced_by {
+            let pass_on = async {
+                loop {
+                    replaced_by.pass_on(next().await);
+                }
+            };
             tokio::select! {
                 _ = &mut ended => {
                     tracing::info!("stopped: another process serves");
@@ -367,6 +373,7 @@ impl App {
                 }
                 () = tokio::time::sleep(REPLACED) => {}
                 () = stop() => {}
+                () = pass_on => {}
             }
             tracing::info!(%grace_period, "stopping");
         }

@@ -155,10 +155,11 @@ async fn run(
         tokio::select! {
             biased;
             Some((order, pending)) = orders.recv() => {
-                match order {
-                    Order::Reload(blueprint) => serving.reload(&blueprint),
-                    Order::Intake => drain.intake_has_changed(),
+                if let Order::Reload(blueprint) = order {
+                    serving.reload(&blueprint);
                 }
+                // After every order: a full queue takes no `Order::Intake`, and the orders in it follow the change.
+                drain.intake_has_changed();
                 drop(pending);
             }
             () = reached(&mut phase, Phase::Replaced) => break,

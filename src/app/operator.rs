@@ -11,7 +11,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::life::Running;
-use super::upgrade::{Failure, Program, Successor};
+use super::upgrade::{Failure, Program, Released, Successor};
 use super::workers::Workers;
 use crate::admin::{Admin, Listen, NotReloaded, Probed, ReloadRequest, Reloaded};
 use crate::api;
@@ -38,6 +38,7 @@ const TAKE_BACK: Duration = Duration::from_millis(100);
 const TAKE_BACK_LIMIT: Duration = Duration::from_secs(5);
 /// Time to read the files of the license again. A file system may hang.
 const READ: Duration = Duration::from_secs(10);
+const HANGS: &str = "a file or file system hangs";
 /// How often the store and the files of the license are tried then.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
 
@@ -82,8 +83,10 @@ pub(super) struct Operator {
     pub(super) reading: Option<AbortHandle>,
     /// What could not be taken back after an upgrade that has failed.
     pub(super) lost: Lost,
-    /// Whether another process serves in place of this one.
-    pub(super) is_replaced: bool,
+    /// The last error in the log about sources that are lost.
+    pub(super) reported: Option<String>,
+    /// The process that serves in place of this one.
+    pub(super) replaced_by: Option<Released>,
     /// The client that waits for the reload that is performed.
     pub(super) answer: Option<oneshot::Sender<Result<Reloaded, NotReloaded>>>,
     /// Whether a reload is being applied: some of its changes are in force.
@@ -187,7 +190,7 @@ impl Operator {
     pub(super) async fn run(
         &mut self,
         requests: &mut mpsc::Receiver<ReloadRequest>,
-        mut next: impl AsyncFnMut() -> Wanted,
+        next: &mut impl AsyncFnMut() -> Wanted,
     ) {
         let mut not_before = Instant::now();
         loop {
@@ -213,7 +216,7 @@ impl Operator {
                         let _ = self.reload(By::Signal).await;
                         self.systemd.reloaded();
                     }
-                    Wanted::Upgrade => match self.upgrade(&mut next).await {
+                    Wanted::Upgrade => match self.upgrade(next).await {
                         Ok(()) => return,
                         Err(failure) => {
                             let error = chain(&failure);
@@ -258,16 +261,21 @@ impl Operator {
             self.take_back().await;
             return Err(failure);
         }
-        self.is_replaced = true;
-        // Signals that have come meanwhile. The successor may have read the configuration before it was changed.
-        while let Some(wanted) = next().now_or_never() {
-            if wanted == Wanted::Reload {
-                successor.reload();
+        let replaced_by = self.replaced_by.insert(successor.release());
+        self.systemd.replaced_by(pid);
+        // Signals that have come meanwhile, and those that systemd sends until it knows the successor.
+        let delivered = self.systemd.delivered();
+        tokio::pin!(delivered);
+        loop {
+            tokio::select! {
+                biased;
+                wanted = next() => replaced_by.pass_on(wanted),
+                () = &mut delivered => break,
             }
         }
-        successor.release();
-        self.systemd.replaced_by(pid);
-        self.systemd.delivered().await;
+        while let Some(wanted) = next().now_or_never() {
+            replaced_by.pass_on(wanted);
+        }
         tracing::info!(
             target: telemetry::AUDIT,
             event = "upgrade.done",
@@ -339,31 +347,38 @@ impl Operator {
         let (parts, config, root_url) =
             (self.running.parts(), self.config.clone(), self.root_url.clone());
         let prepare = move || parts.prepare(&config, &root_url);
-        let was_lost = std::mem::replace(&mut self.lost, Lost::Sources) == Lost::Sources;
+        self.lost = Lost::Sources;
         if self.reading.as_ref().is_some_and(|reading| !reading.is_finished()) {
             // Another one would hang too, and each takes a thread.
-            return;
+            return self.report(HANGS.to_owned());
         }
         let reading = tokio::task::spawn_blocking(prepare);
         self.reading = Some(reading.abort_handle());
-        let Ok(read) = timeout(READ, reading).await else { return };
+        let Ok(read) = timeout(READ, reading).await else {
+            return self.report(HANGS.to_owned());
+        };
         match read {
             Ok(Ok(prepared)) => {
                 self.running.start_again(prepared, &self.config).await;
                 self.lost = Lost::Nothing;
-                if was_lost {
+                if self.reported.take().is_some() {
                     tracing::info!("the files of the license are read again");
                 }
             }
-            Ok(Err(error)) if !was_lost => {
-                let error = chain(&error);
-                tracing::error!(
-                    event = "upgrade.sources_lost",
-                    error,
-                    "files of the license cannot be read: the license stays in force, and the gate tries again"
-                );
-            }
-            Ok(Err(_)) | Err(_) => {}
+            Ok(Err(error)) => self.report(chain(&error)),
+            Err(panicked) => self.report(chain(&panicked)),
+        }
+    }
+
+    /// Logs why the sources are lost. The same reason is logged once, however often they are tried.
+    fn report(&mut self, error: String) {
+        if self.reported.as_ref() != Some(&error) {
+            tracing::error!(
+                event = "upgrade.sources_lost",
+                error,
+                "files of the license cannot be read: the license stays in force, and the gate tries again"
+            );
+            self.reported = Some(error);
         }
     }
 }

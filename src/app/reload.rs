@@ -128,7 +128,7 @@ impl Operator {
                 "the gate stops during a reload: some of the changes may apply until it ends"
             );
         }
-        let why = || match self.is_replaced {
+        let why = || match self.replaced_by.is_some() {
             true => NotReloaded::Busy("another process serves now: repeat the request there"),
             false => NotReloaded::Busy("the gate is stopping"),
         };

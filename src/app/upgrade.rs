@@ -28,12 +28,13 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use command_fds::{CommandFdExt, FdMapping};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::error::Error;
+use super::operator::Wanted;
 use crate::downstream::{FORMER_SOCKETS, Inherited};
 
 /// Time for the successor to be ready.
@@ -265,21 +266,16 @@ impl Successor {
         timeout_at(*deadline, received).await.unwrap_or(Err(late))
     }
 
-    /// Lets it read its configuration again.
-    pub(super) fn reload(&self) {
-        if let Some(child) = &self.child {
-            // It may have ended.
-            let _ = kill_process(Pid::from_child(child), Signal::HUP);
-        }
-    }
-
     /// Lets it run on its own.
-    pub(super) fn release(mut self) {
-        let Some(mut child) = self.child.take() else { return };
+    pub(super) fn release(mut self) -> Released {
+        let pid = self.pid();
+        let Some(mut child) = self.child.take() else { return Released { pid, process: None } };
+        let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).ok();
         // It may end before this process does, after an upgrade of its own: something must wait for it.
         let reaper = std::thread::Builder::new().name("successor".to_owned());
         // Without a thread, the system keeps the number of a process that has ended until this one ends.
         let _ = reaper.spawn(move || child.wait());
+        Released { pid, process }
     }
 
     /// Ends it, and waits until it has ended: its locks are free then.
@@ -294,6 +290,36 @@ impl Successor {
         let Some(mut child) = self.child.take() else { return };
         let _ = child.kill();
         let _ = tokio::task::spawn_blocking(move || child.wait()).await;
+    }
+}
+
+/// A process that has taken the place of this one.
+pub(super) struct Released {
+    pid: u32,
+    /// Refers to it even if another process gets its number later. `None`: the kernel has no such descriptors.
+    process: Option<OwnedFd>,
+}
+
+impl Released {
+    /// Follows a signal that this process gets in its place.
+    pub(super) fn pass_on(&self, wanted: Wanted) {
+        let pid = self.pid;
+        match wanted {
+            // It may have read the configuration before it was changed.
+            Wanted::Reload => {
+                let process = self.process.as_ref();
+                if process.is_none_or(|it| pidfd_send_signal(it, Signal::HUP).is_err()) {
+                    tracing::info!(
+                        pid,
+                        "SIGHUP cannot be passed on to the new process: send it there"
+                    );
+                }
+            }
+            Wanted::Upgrade => tracing::info!(
+                pid,
+                "SIGUSR2 came during or after an upgrade and is ignored: send it to the new process"
+            ),
+        }
     }
 }
 

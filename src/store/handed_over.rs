@@ -11,7 +11,7 @@ use super::backend::{Backend, Change, Error, Kept, Lease, QueuedEvent, Settled};
 use super::held::Held;
 use super::layout::Document;
 use super::record::AuditRecord;
-use super::state::{Event, Slot};
+use super::state::Event;
 use crate::clock::UnixTime;
 use crate::text::chain;
 
@@ -68,7 +68,6 @@ impl Held {
             }
             let before = self.state.store.license().map(|license| license.token().clone());
             // The other process may have stored or removed a license.
-            self.state.store = Slot::default();
             self.start(&mut faults);
             if self.state.store.license().map(|license| license.token()) != before.as_ref() {
                 self.state.revision += 1;

@@ -61,6 +61,11 @@ impl Slot {
         self.candidate.as_ref().map(Candidate::license)
     }
 
+    /// Its present token, verified or not.
+    fn token(&self) -> Option<&Token> {
+        self.unverified.as_ref().or_else(|| self.license().map(|license| license.token()))
+    }
+
     /// Why its present content is not used.
     fn not_used(&self, keys: &Keys) -> Option<Unused> {
         let unverified = self.unverified.as_ref().and_then(|token| verify(token, keys).err());
@@ -683,6 +688,7 @@ impl Step {
 /// The start: verifies what the last run left.
 impl Step {
     fn start(&mut self, kept: Kept, copy: &Kept) {
+        let former = std::mem::take(&mut self.state.store);
         let own = if self.state.is_own { &kept.revocations } else { &copy.revocations };
         if let Some(text) = own
             && let Err(error) = self.state.lists.load(text, &self.state.trust.keys)
@@ -703,6 +709,7 @@ impl Step {
             if self.state.store.candidate.is_none() {
                 self.load_copy(copy.token.as_deref());
             }
+            self.keep_without_key(former);
         }
         let stored = self.state.stored().map(|stored| stored.token.as_str().to_owned());
         let keys = &self.state.trust.keys;
@@ -744,6 +751,21 @@ impl Step {
         let verified = token.and_then(|token| verify(&token, &self.state.trust.keys).ok());
         if let Some(license) = verified {
             self.load_license(license);
+        }
+    }
+
+    /// The store was handed over and is taken back: a license that has lost its key in this run stays in force for
+    /// [`super::KEY_GRACE`], if it is still the stored one.
+    fn keep_without_key(&mut self, former: Slot) {
+        let is_same =
+            former.token().is_some_and(|token| Some(token) == self.state.store.unverified.as_ref());
+        if is_same && former.candidate.is_some() {
+            self.state.store = former;
+            // The loss was reported when it happened.
+            let is_old = |fault: &StoreFault| {
+                matches!(fault, StoreFault::NotTrusted { .. } | StoreFault::NoKeys)
+            };
+            self.effects.faults.retain(|fault| !is_old(fault));
         }
     }
 

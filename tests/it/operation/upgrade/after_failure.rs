@@ -208,6 +208,8 @@ fn a_file_system_that_hangs_does_not_stop_the_gate() {
     let late = rotated.token().with("iat", now() - 50).sign();
     scene.post(&late).fails(503, "licensing.store.handed-over");
     scene.lines().wait_for("exit status: 3");
+    let lost = scene.lines().wait_for("event=upgrade.sources_lost");
+    assert!(lost.contains("a file or file system hangs"), "{lost}");
     scene.holds(&token);
     let other = scene.vendor.token().sign();
     scene.install(&other);
@@ -215,9 +217,40 @@ fn a_file_system_that_hangs_does_not_stop_the_gate() {
     assert!(answer.text().contains("a file or file system hangs"), "{}", answer.text());
     drop(hang);
     scene.lines().wait_for("the files of the license are read again");
+    assert_eq!(scene.lines().count("event=upgrade.sources_lost"), 1);
     scene.gate.gate.reload(&[("log.access", "true")]).is(200);
     scene.holds(&other);
     scene.install(&late);
+}
+
+#[test]
+fn a_license_that_has_lost_its_key_keeps_the_rest_of_its_hour() {
+    let scene = start(Setup::new());
+    let token = scene.vendor.token().sign();
+    scene.install(&token);
+    let keys = scene.gate.gate.dir().join("jwks.json");
+    fs::write(&keys, jwks(&[&Vendor::new()])).expect("written");
+    scene.lines().wait_for("event=license.key_lost");
+    // It states when the license becomes invalid.
+    let warning = || {
+        let answer = scene.admin("GET", "/api/licensing/token").send().is(200);
+        answer.value("license-gate-warning").map(str::to_owned)
+    };
+    let before = warning();
+    assert!(before.is_some());
+    scene.program.is_script(FAILS);
+    for _ in 0..2 {
+        scene.fails();
+        assert_eq!((scene.check(), warning()), ("true".to_owned(), before.clone()));
+    }
+    assert_eq!(scene.lines().count("event=store.attention"), 0);
+    // Another license has no such hour.
+    let other = scene.gate.gate.dir().join("other.jwt");
+    fs::write(&other, scene.vendor.token().with("iat", now() - 60).sign()).expect("written");
+    let replaces = "echo ready >&0; read -r go; cp other.jwt data/license.jwt; exit 3";
+    scene.program.is_script(replaces);
+    scene.fails();
+    assert_eq!(scene.check(), "false");
 }
 
 #[test]

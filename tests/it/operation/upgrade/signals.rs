@@ -105,3 +105,16 @@ fn a_process_that_is_asked_to_stop_during_an_upgrade_exits_with_0() {
     assert_eq!(scene.gate.gate.wait().code(), Some(0));
     until("the new process has ended", || !runs(new));
 }
+
+#[test]
+fn a_second_sigusr2_during_an_upgrade_is_ignored_and_logged() {
+    let scene = start(Setup::new());
+    let former = scene.pid();
+    signal(former, "USR2");
+    scene.lines().wait_for(BEGAN);
+    signal(former, "USR2");
+    scene.lines().wait_for("SIGUSR2 came during or after an upgrade and is ignored");
+    scene.lines().wait_for(DONE);
+    until("the former process has ended", || !runs(former));
+    assert_eq!(scene.lines().count(BEGAN), 1);
+}

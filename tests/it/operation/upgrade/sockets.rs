@@ -90,6 +90,16 @@ exec $GATE \"$@\" 9>&-",
     assert_eq!(sockets(dir.path()), ["admin.sock", "new.sock"]);
 }
 
+/// Waits until process `former` has released the new one.
+fn released(former: u32) {
+    let threads = format!("/proc/{former}/task");
+    until("the new process was released", || {
+        let threads = fs::read_dir(&threads).expect("threads").filter_map(Result::ok);
+        let names = threads.filter_map(|it| fs::read_to_string(it.path().join("comm")).ok());
+        names.into_iter().any(|name| name == "successor\n")
+    });
+}
+
 /// A process that has been replaced, and is still reporting that to systemd, which does not read.
 #[test]
 fn sigterm_right_after_the_new_process_has_taken_over_leaves_it_its_sockets() {
@@ -107,12 +117,7 @@ fn sigterm_right_after_the_new_process_has_taken_over_leaves_it_its_sockets() {
     gate.lines().wait_for("event=systemd.unreachable");
     let former = gate.pid();
     gate.signal("USR2");
-    let threads = format!("/proc/{former}/task");
-    until("the new process was released", || {
-        let threads = fs::read_dir(&threads).expect("threads").filter_map(Result::ok);
-        let names = threads.filter_map(|it| fs::read_to_string(it.path().join("comm")).ok());
-        names.into_iter().any(|name| name == "successor\n")
-    });
+    released(former);
     gate.signal("TERM");
     until("the former process has ended", || !runs(former));
     assert_eq!(gate.lines().count(DONE), 0, "it was still reporting");
@@ -143,6 +148,25 @@ fn sighup_during_an_upgrade_reaches_the_new_process() {
     until("the former process has ended", || !runs(gate.gate.pid()));
     assert!(runs(new));
     assert_eq!(gate.lines().count(BEGAN), 1);
+}
+
+#[test]
+fn sighup_reaches_the_new_process_until_the_former_one_has_ended() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let notify = dir.path().join("notify");
+    let _systemd = UnixDatagram::bind(&notify).expect("bound");
+    let notify = notify.to_str().expect("text");
+    let gate = start(gate().env("NOTIFY_SOCKET", notify).env("WATCHDOG_USEC", "20000"));
+    gate.lines().wait_for("event=systemd.unreachable");
+    let former = gate.pid();
+    gate.signal("USR2");
+    // systemd, which does not read, still has this process as the main one.
+    released(former);
+    gate.signal("HUP");
+    let line = gate.lines().wait_for("event=config.reloaded");
+    assert!(line.contains("by=\"SIGHUP\""), "{line}");
+    until("the former process has ended", || !runs(former));
+    assert!(runs(gate.pid()));
 }
 
 #[test]
