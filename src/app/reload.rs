@@ -53,7 +53,7 @@ struct Next {
 }
 
 impl Reload {
-    /// Whether a setting has changed whose key begins with one of `prefixes`.
+    /// Whether a setting with a key below one of `prefixes` has changed.
     pub(super) fn concerns(&self, prefixes: &[&str]) -> bool {
         self.changed.iter().any(|key| prefixes.iter().any(|prefix| key.starts_with(prefix)))
     }

@@ -222,7 +222,7 @@ impl Successor {
     pub(super) async fn open(&mut self) -> Result<Vec<usize>, Failure> {
         self.may_serve = true;
         self.deadline = Instant::now() + OPENS;
-        self.tell(GO_MESSAGE).await?;
+        self.send(GO_MESSAGE).await?;
         let message = self.message(Failure::NotOpen).await?;
         let numbers = message.strip_prefix(OPEN_MESSAGE).ok_or(Failure::Protocol)?;
         let numbers = numbers.split_whitespace().map(str::parse).collect::<Result<_, _>>();
@@ -233,14 +233,14 @@ impl Successor {
     pub(super) async fn accept(&mut self) -> Result<(), Failure> {
         self.may_accept = true;
         self.deadline = Instant::now() + ACCEPTS;
-        self.tell(ACCEPT_MESSAGE).await?;
+        self.send(ACCEPT_MESSAGE).await?;
         match self.message(Failure::Silent).await?.as_str() {
             SERVING_MESSAGE => Ok(()),
             _ => Err(Failure::Protocol),
         }
     }
 
-    async fn tell(&mut self, message: &str) -> Result<(), Failure> {
+    async fn send(&mut self, message: &str) -> Result<(), Failure> {
         match self.channel.send(message).await {
             Ok(()) => Ok(()),
             Err(_) => Err(ended(&mut self.child).await),
