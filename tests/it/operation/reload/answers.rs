@@ -268,13 +268,17 @@ fn a_gate_that_stops_does_not_reload() {
 fn a_gate_that_stops_while_a_reload_is_applied_says_that_some_of_it_may_apply() {
     let (origin, other) = (Recorder::start(), Recorder::start());
     let mut gate = gate(origin.address).set("shutdown.grace_period", "'0s'").start();
-    let tasks = fs::read_dir(format!("/proc/{}/task", gate.pid())).expect("threads");
-    let tasks = tasks.filter_map(|task| {
-        let path = task.ok()?.path();
-        let name = fs::read_to_string(path.join("comm")).ok()?;
-        (name == "worker-0\n").then(|| path.file_name()?.to_str()?.parse().ok())?
-    });
-    let worker = tasks.into_iter().next().expect("a worker");
+    let worker = || {
+        let mut tasks = fs::read_dir(format!("/proc/{}/task", gate.pid())).expect("threads");
+        tasks.find_map(|task| {
+            let path = task.ok()?.path();
+            let name = fs::read_to_string(path.join("comm")).ok()?;
+            (name == "worker-0\n").then(|| path.file_name()?.to_str()?.parse().ok())?
+        })
+    };
+    // A thread gets its name after it has started.
+    until(|| worker().is_some());
+    let worker: u32 = worker().expect("a worker");
     // It gets no orders.
     let hang = Hang::on(worker, "epoll_wait", &[]);
     let client = Wire::connect(gate.address);

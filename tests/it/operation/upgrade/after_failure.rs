@@ -140,6 +140,7 @@ fn a_reload_while_files_are_missing_leaves_one_watch_on_each_file() {
         fs::write(dir.join("b.json"), jwks(&[&second, vendor])).expect("written");
         until("its keys are used", || scene.post(&vendor.token().sign()).status == 200);
     }
+    scene.lines().wait_for_another(read, lines + new.len());
     assert_eq!(scene.lines().count(read), lines + new.len());
     scene.post(&intruder.token().sign()).is(400);
 }
