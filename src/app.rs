@@ -42,9 +42,9 @@ use crate::upstream;
 use crate::worker::{self, Blueprint, Socket, Worker};
 
 use life::{AFTER_CUT, Life, Named};
-use operator::{ADMIN, Lost, Operator, Passing, Wanted, Watching};
+use operator::{ADMIN, Lost, Operator, Passing, Watching};
 use parts::{access_log, certificate, dashboard, gate, workers};
-use upgrade::Predecessor;
+use upgrade::{Predecessor, Wanted};
 use workers::Workers;
 
 pub use error::Error;
