@@ -42,9 +42,9 @@ use crate::upstream;
 use crate::worker::{self, Blueprint, Socket, Worker};
 
 use life::{AFTER_CUT, Life, Named};
-use operator::{ADMIN, Lost, Operator, Passing, Wanted, Watching};
+use operator::{ADMIN, Lost, Operator, Passing, Watching};
 use parts::{access_log, certificate, dashboard, gate, workers};
-use upgrade::Predecessor;
+use upgrade::{Predecessor, Wanted};
 use workers::Workers;
 
 pub use error::Error;
@@ -76,6 +76,8 @@ pub struct App {
 const LISTEN: &str = "listen";
 const REDIRECT: &str = "redirect";
 
+/// Time for the answers of the admin listener, when another process serves and nothing else is in flight.
+const ADMIN_ANSWERS: Duration = Duration::from_secs(1);
 /// How long responses and tunnels of a process that was replaced may last.
 const REPLACED: Duration = Duration::from_secs(3600);
 
@@ -276,10 +278,10 @@ impl App {
             admin_is_left = passing.add_admin(admin, listen);
         }
         let state = probed.clone();
-        if let Some(admin) = admin {
+        let admin = admin.map(|admin| {
             let end = async move { drop(over.changed().await) };
-            detach(async move { admin.serve(state, end).await });
-        }
+            detach(async move { admin.serve(state, end).await })
+        });
         delivery.map(|delivery| detach(delivery.run()));
         let marks = blueprint.marks.clone();
         marks.map(|marks| detach(systemd.clone().watch(marks)));
@@ -368,6 +370,10 @@ impl App {
             };
             tokio::select! {
                 _ = &mut ended => {
+                    if let Some(admin) = admin {
+                        // A reload that was requested here may not be answered yet.
+                        let _ = tokio::time::timeout(ADMIN_ANSWERS, admin).await;
+                    }
                     tracing::info!("stopped: another process serves");
                     return Ok(());
                 }

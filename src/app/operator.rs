@@ -11,7 +11,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::life::Running;
-use super::upgrade::{Failure, Program, Released, Successor};
+use super::upgrade::{Failure, Program, Released, Successor, Wanted};
 use super::workers::Workers;
 use crate::admin::{Admin, Listen, NotReloaded, Probed, ReloadRequest, Reloaded};
 use crate::api;
@@ -44,13 +44,6 @@ const TRY_AGAIN: Duration = Duration::from_secs(2);
 
 /// The name of the admin listener's address, for the process that takes its socket over.
 pub(super) const ADMIN: &str = "admin";
-
-/// What a signal asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
-    Reload,
-    Upgrade,
-}
 
 /// Who requests a reload.
 #[derive(Clone, Copy)]

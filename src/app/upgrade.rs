@@ -34,7 +34,6 @@ use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::error::Error;
-use super::operator::Wanted;
 use crate::downstream::{FORMER_SOCKETS, Inherited};
 
 /// Time for the successor to be ready.
@@ -291,6 +290,13 @@ impl Successor {
         let _ = child.kill();
         let _ = tokio::task::spawn_blocking(move || child.wait()).await;
     }
+}
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    Reload,
+    Upgrade,
 }
 
 /// A process that has taken the place of this one.
