@@ -120,9 +120,9 @@ fn a_process_that_does_not_follow_the_protocol_changes_nothing() {
 
 #[test]
 fn a_process_that_cannot_open_the_store_changes_nothing() {
-    // Another process has the lock of a new file by then, which is certain: whoever waits for the former lock may be late. It keeps it
-    // for a while after the new process has ended. With more workers, the new one has sockets of its own on the address by then;
-    // clients must not wait for these.
+    // Another process locks a new file, which takes the place of the gate's: waiting for the gate's own lock could be too late. It keeps
+    // the lock for a while after the new process has ended. With more workers, the new one has sockets of its own on the address by
+    // then; clients must not wait for these.
     let script = "export LICENSE_GATE__SERVER__WORKERS=6
 exec {lock}>data/new; flock $lock; mv data/new data/lock
 (while kill -0 $$; do sleep 0.02; done; sleep 0.2) <&- >&- 2>&- &

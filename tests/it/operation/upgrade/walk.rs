@@ -1,5 +1,5 @@
-//! Random walks: reloads, upgrades, stops and kills in the midst of changes of the license. The seed determines a walk, but for the
-//! moments at which processes meet.
+//! Random walks: reloads, upgrades, stops and kills in the midst of changes of the license. The seed determines a walk, except for
+//! the moments at which processes meet.
 //!
 //! After each answer the gate shows what was answered last. At the end one process serves, and nothing of the others is left. `SEED=n`
 //! walks one walk; `LONG` walks many.
@@ -19,32 +19,15 @@ use crate::support::gate::PATIENCE;
 use crate::support::http::{Answer, Request};
 use crate::support::issuer::{Issuer, Script, answer};
 use crate::support::program::Place;
+use crate::support::random::Random;
 use crate::support::receiver::{self, Receiver};
 use crate::support::scene::{Scene, Setup};
 use crate::support::vendor::{ROOT_URL, Vendor, now};
 
 const STEPS: usize = 40;
 
-/// Steele, Lea and Flood: splitmix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        usize::try_from(self.next() % limit as u64).expect("small")
-    }
-
-    fn of<T: Copy>(&mut self, all: &[T]) -> T {
-        all[self.below(all.len())]
-    }
-}
+/// Between two looks at processes and answers, which nothing announces.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// What the next process does, in place of serving.
 const FAILING: [&str; 8] = [
@@ -191,6 +174,7 @@ impl Walk {
                 self.note(format!("webhook up: {is_up}"));
                 if is_up { self.receiver.takes() } else { self.receiver.says("503 Later") }
             }
+            // The steps around it meet at another moment; no event is awaited.
             _ => {
                 let pause = self.random.below(400) as u64;
                 thread::sleep(Duration::from_millis(pause));
@@ -278,7 +262,7 @@ impl Walk {
                 Some(answer) if answer.status == 503 => {
                     assert_eq!(answer.code(), "licensing.store.handed-over", "{answer:?}");
                     assert!(Instant::now() < patience, "no process has the store");
-                    thread::sleep(Duration::from_millis(10));
+                    thread::sleep(LOOK);
                 }
                 Some(answer) => return Some(answer),
                 None => {
@@ -377,7 +361,7 @@ impl Walk {
                 break;
             }
             assert!(Instant::now() < patience, "{:?} do not serve", self.processes());
-            thread::sleep(Duration::from_millis(10));
+            thread::sleep(LOOK);
         }
         self.look();
     }
@@ -420,7 +404,7 @@ impl Walk {
                 _ => {}
             }
             assert!(Instant::now() < patience, "{processes:?} are left");
-            thread::sleep(Duration::from_millis(10));
+            thread::sleep(LOOK);
         }
     }
 
