@@ -150,6 +150,7 @@ fn date(at: u64, now: UnixTime) -> String {
     let plural = if number == 1 { "" } else { "s" };
     let moment = UnixTime::from_secs(at);
     match at < now {
+        _ if number == 0 => format!("{moment} (now)"),
         true => format!("{moment} ({number} {unit}{plural} ago)"),
         false => format!("{moment} (in {number} {unit}{plural})"),
     }
@@ -190,4 +191,25 @@ fn shortened(text: &str) -> String {
         shown.push('…');
     }
     shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_has_its_distance() {
+        let now = UnixTime::from_secs(1_800_000_000);
+        for (at, distance) in [
+            (1_800_000_000, "(now)"),
+            (1_800_000_059, "(now)"),
+            (1_799_999_941, "(now)"),
+            (1_800_000_060, "(in 1 minute)"),
+            (1_799_999_880, "(2 minutes ago)"),
+            (1_800_003_600, "(in 1 hour)"),
+            (1_799_000_000, "(11 days ago)"),
+        ] {
+            assert!(date(at, now).ends_with(distance), "{}", date(at, now));
+        }
+    }
 }
